@@ -1,0 +1,108 @@
+# Everything here also works as a plain command: the recipes below are those commands.
+PYTHON ?= python3
+PORT   ?= 5000
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PATHS  := nbs tests tools setup.py
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install serve port model test lab check format types sync readme outputs docs fix coverage constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# --- install: one stamp for what serving needs, one for what development needs; both follow the files they come from
+
+define pip_install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "movierec needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' can't make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing movierec into $(VENV) (the first time takes a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(1)'
+endef
+
+$(VENV)/.runtime: settings.ini setup.py pyproject.toml constraints.txt
+	$(call pip_install,.)
+	@touch $@
+
+$(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt
+	$(call pip_install,.[dev])
+	@touch $(VENV)/.runtime $@
+
+install: $(VENV)/.dev ## make the virtual environment, with the development tools
+
+# --- use
+
+serve: port $(VENV)/.runtime ## fetch MovieLens, train if needed, serve on 127.0.0.1 (PORT=5000)
+	@$(BIN)/movierec fetch
+	@$(BIN)/movierec train --if-needed
+	@exec $(BIN)/flask --app movierec.web run --port $(PORT)
+
+port:
+	@$(PYTHON) -c 'import socket, sys; sys.exit(not socket.socket().connect_ex(("127.0.0.1", int(sys.argv[1]))))' '$(PORT)' 2>/dev/null || { \
+	  echo "Port $(PORT) is taken, or isn't a port. Choose another: make serve PORT=$(if $(filter 8000,$(PORT)),8001,8000)"; exit 1; }
+
+lab: $(VENV)/.dev ## open the notebooks in JupyterLab
+	@exec $(BIN)/jupyter lab nbs
+
+# --- test
+
+model: $(VENV)/.dev
+	@$(BIN)/movierec fetch
+	@$(BIN)/movierec train --if-needed
+
+test: model ## run every notebook and every test
+	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
+	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
+	@$(BIN)/python -m pytest
+
+coverage: model ## branch coverage of movierec, from notebooks and tests together
+	@rm -f .coverage .coverage.*
+	@COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run tools/chapters.py
+	@COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+# --- check: nothing here changes the work tree; `make -k check` goes on after a failure
+
+check: format types sync readme outputs docs ## format, lint, types, notebooks clean, exports and outputs current, links
+	@echo "All checks passed"
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format --quiet --check $(PATHS) || { $(BIN)/ruff format --check $(PATHS); exit 1; }
+	@$(BIN)/ruff check $(PATHS)
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+sync: $(VENV)/.dev
+	@$(BIN)/python tools/sync.py
+
+readme: $(VENV)/.dev
+	@$(BIN)/python tools/readme.py --check
+
+outputs: model
+	@$(BIN)/python tools/outputs.py
+
+docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed
+	@$(BIN)/python tools/docs.py
+
+fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.md
+	@$(BIN)/ruff format --quiet $(PATHS)
+	@$(BIN)/nbdev_clean
+	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/readme.py
+
+# --- keep house
+
+constraints: $(VENV)/.dev ## resolve the dependencies anew, for Python 3.11 and later, Linux and macOS
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --extra dev \
+	  --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt setup.py
+
+clean: ## remove the environment and everything built (data, models and logs stay)
+	@rm -rf $(VENV) build dist *.egg-info _docs _proc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find nbs movierec tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,191 @@
+"""Check the documentation site, and render it into _docs/ if Quarto is installed.
+
+nbdev prepares the pages in a copy of the project, as it does for Quarto. Checked are then: every link, anchor, picture
+and name in backticks that nbdev turned into a link; that each notebook stands in the sidebar once; and that no text
+stands where nbdev drops it. Links to other sites are only looked at, not followed.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from posixpath import dirname, join, normpath
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import yaml
+from markdown_it import MarkdownIt
+from nbdev.config import get_config
+from nbdev.doclinks import _nbpath2html, nbglob
+from nbdev.quarto import nbdev_sidebar, proc_nbs, refresh_quarto_yml
+from sync import ROOT, copy_of_project
+
+HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
+HTML_ID = re.compile(r"""\bid=["']([^"']+)["']""")
+
+
+def slug(heading: str) -> str:
+    "The id that Pandoc gives a heading."
+    text = re.sub(r"[^\w\s.-]", "", heading.lower())
+    return re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", text.strip())) or "section"
+
+
+def scan(markdown: str) -> tuple[list[str], list[str], bool]:
+    "The ids and links of a text, and whether a link ended up in a block of code."
+    ids, links, linked_code = [], [], False
+    tokens = MarkdownIt().enable("table").parse(markdown)
+    for i, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = tokens[i + 1]
+            explicit = re.search(r"\{[^}]*#([\w.-]+)[^}]*\}\s*$", heading.content)
+            text = "".join(t.content for t in heading.children or [] if t.type in ("text", "code_inline"))
+            ids.append(explicit[1] if explicit else slug(text))
+        elif token.type == "html_block":
+            links += HTML_LINK.findall(token.content)
+            ids += HTML_ID.findall(token.content)
+        elif token.type == "fence":
+            linked_code |= bool(re.search(r"\[`[^`]+`\]\(https?:", token.content))
+        for child in token.children or []:
+            if child.type == "link_open":
+                links.append(str(child.attrs["href"]))
+            elif child.type == "image":
+                links.append(str(child.attrs["src"]))
+            elif child.type == "html_inline":
+                links += HTML_LINK.findall(child.content)
+                ids += HTML_ID.findall(child.content)
+    return ids, links, linked_code
+
+
+def texts(nb: nbformat.NotebookNode) -> Iterator[str]:
+    "Every Markdown text of a page: its cells, and what its code put out as Markdown or HTML."
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            yield cell.source
+        for out in cell.get("outputs", []):
+            yield from (out.get("data", {}).get(kind, "") for kind in ("text/markdown", "text/html"))
+
+
+def wrong_target(link: str, page: str, ids: dict[str, set[str]]) -> str | None:
+    "What is wrong with a link on a page; None if nothing is."
+    cfg = get_config()
+    site, files = f"{cfg.doc_host}{cfg.doc_baseurl}/", f"{cfg.git_url}/blob/{cfg.branch}/"
+    html = {_nbpath2html(Path(name)).as_posix(): name for name in ids}
+    url = urlsplit(link)
+    if link.startswith(files):
+        return None if (ROOT / unquote(url.path.removeprefix(urlsplit(files).path))).exists() else "no such file"
+    if link.startswith(site) or link == site[:-1]:
+        target = html.get(url.path.removeprefix(urlsplit(site).path) or "index.html")
+    elif url.scheme in ("http", "https"):
+        return (
+            None if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", url.netloc) or "127.0.0.1" in link else "no such address"
+        )
+    elif url.scheme:
+        return None if url.scheme in ("mailto", "data", "attachment") else f"unknown scheme {url.scheme}:"
+    elif not url.path:
+        target = page
+    else:
+        target = normpath(join(dirname(page), unquote(url.path)))
+        if target.startswith(".."):
+            return f"outside of the site: link to {files}..."
+        if target not in ids:
+            if not (ROOT / "nbs" / target).is_file():
+                return "no such page" + (": link to the notebook" if target.endswith(".html") else "")
+            return None
+    if target is None:
+        return "no such page"
+    if url.fragment and unquote(url.fragment) not in ids[target]:
+        return f"no such place on {target}"
+    return None
+
+
+def dropped_text(nb: nbformat.NotebookNode) -> str | None:
+    "The first line in the title's cell that nbdev does not bring to the site."
+    title = next((c.source for c in nb.cells if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)), "")
+    quoted = 0
+    for line in title.splitlines():
+        quoted += line.startswith(">")
+        if line.strip() and (quoted > 1 or not re.match(r"#\s|>|-\s+\S.*:", line)):
+            return line
+    return None
+
+
+def sidebar_pages(node: object) -> Iterator[str]:
+    "The notebooks in the sidebar of _quarto.yml, in order."
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, list):
+        for item in node:
+            yield from sidebar_pages(item)
+    elif isinstance(node, dict):
+        yield from (node[key] for key in ("href", "file") if key in node)
+        yield from sidebar_pages(node.get("contents", []))
+
+
+def check() -> tuple[list[str], str]:
+    "Everything that is wrong, and one line on what was looked at. Runs in the copy."
+    nbs = get_config().nbs_path
+    sources = {str(path.relative_to(nbs)): nbformat.read(path, 4) for path in sorted(nbglob(as_path=True))}
+    wrong = [
+        f"{name}: nbdev drops this from the title's cell: {line}"
+        for name, nb in sources.items()
+        if (line := dropped_text(nb))
+    ]
+
+    listed = Counter(sidebar_pages(yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))["website"]["sidebar"]))
+    for name in sorted(sources.keys() | listed.keys()):
+        if name not in sources:
+            wrong.append(f"_quarto.yml: the sidebar names {name}, which is not there")
+        elif listed[name] != 1:
+            wrong.append(f"_quarto.yml: {name} stands in the sidebar {listed[name]} times")
+
+    refresh_quarto_yml()
+    nbdev_sidebar()
+    proc = proc_nbs(n_workers=2)
+
+    ids, links = {}, {}
+    for name in sources:
+        found = [scan(text) for text in texts(nbformat.read(proc / name, 4))]
+        ids[name] = {i for ids_here, _, _ in found for i in ids_here}
+        links[name] = Counter(link for _, links_here, _ in found for link in links_here)
+        if any(linked_code for _, _, linked_code in found):
+            wrong.append(
+                f"{name}: a name in backticks in a comment on a parameter becomes a link inside code: leave them off"
+            )
+    for name, targets in links.items():
+        wrong += [f"{name}: {link}: {why}" for link in targets if (why := wrong_target(link, name, ids))]
+    return wrong, f"{len(sources)} pages, {sum(len(targets) for targets in links.values())} links"
+
+
+def render() -> None:
+    "Let Quarto make the site, if it is there."
+    if not shutil.which("quarto"):
+        print("Not rendered: quarto is not on the PATH")
+        return
+    subprocess.run(["quarto", "render", "--no-cache"], cwd="_proc", check=True)
+    shutil.rmtree(ROOT / "_docs", ignore_errors=True)
+    shutil.move("_proc/_docs", ROOT / "_docs")
+    print("The site is in _docs/")
+
+
+def main() -> int:
+    os.environ["PYTHONWARNINGS"] = "error:Found cells containing imports"  # nbdev only warns of what breaks its pages
+    with copy_of_project():
+        try:
+            wrong, summary = check()
+        except Exception as error:  # nbdev's own names the notebook and the cell; what went wrong there is its cause
+            cause = re.search(r"^\w+(Error|Warning): .*", str(error.__cause__), re.MULTILINE)
+            wrong, summary = [f"nbdev could not make the pages: {error}", cause[0] if cause else ""], ""
+        if wrong:
+            print(*wrong, sep="\n")
+            return 1
+        print(f"The site is sound: {summary}")
+        render()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
