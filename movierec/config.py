@@ -258,10 +258,10 @@ def load_config(
     except SettingsError as error:
         raise ConfigError(f"{error}. In the environment, a list is written as JSON: '[\"cosine\"]'.") from error
 
-# %% ../nbs/00_config.ipynb #d74c28e5
+# %% ../nbs/00_config.ipynb #35de277e
 def setup_logging(
     config: Config,  # level, folder and handlers are taken from `config.logging`
-    console: "Console | None" = None,  # where console lines go, if a progress bar is drawn there; None: the error stream
+    console: "Console | None" = None,  # where console lines go; None: the error stream
 ) -> Path | None:  # the log file, or None if there is no 'file' handler
     "Send the package's log records to the console and to today's JSON lines file, as the settings say."
     file = config.logs_dir / f"training_pipeline_{datetime.now():%Y%m%d}.log"

@@ -30,8 +30,8 @@ import polars as pl
 
 from .config import MovierecError
 
-# %% ../nbs/01_data.ipynb #397f2a29
-log = logging.getLogger(__name__)
+# %% ../nbs/01_data.ipynb #506bd407
+log = logging.getLogger("movierec.data")
 
 
 class DataError(MovierecError):
@@ -278,7 +278,7 @@ def whole(
     limit = f"from {low} to {high}" if high < 2**53 else f"of at least {low}"
     return Column(name, f"a whole number {limit}", low, high)
 
-# %% ../nbs/01_data.ipynb #603c4e72
+# %% ../nbs/01_data.ipynb #4b3599dc
 def bad_row(
     path: Path,
     line: int,  # counted from 1
@@ -286,7 +286,8 @@ def bad_row(
 ) -> DataError:
     "The error for one row of a file."
     return DataError(
-        f"{path.parent.name}/{path.name}, line {line}: {what}. Mend that line, or run 'movierec fetch' for the published files."
+        f"{path.parent.name}/{path.name}, line {line}: {what}. "
+        "Mend that line, or run 'movierec fetch' for the published files."
     )
 
 
@@ -335,8 +336,8 @@ GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-# %% ../nbs/01_data.ipynb #9869b8c4
-YEAR = r"\((\d{4})(?:\s*[-–]\s*(?:\d{4})?)?\)"  # (1995), and also (1995-) or (2006–2007): the first year counts
+# %% ../nbs/01_data.ipynb #ecf3c4f8
+YEAR = r"\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\)"  # (1995), also (1995-) and (2006-2007), with either dash: the first counts
 
 
 def title_year(
@@ -402,7 +403,7 @@ def read_users(
     check_unique(path, table, ["user_id"])
     return table
 
-# %% ../nbs/01_data.ipynb #0e2c749e
+# %% ../nbs/01_data.ipynb #345dd124
 @dataclass(frozen=True)
 class Dataset:
     "Movies, ratings and users of one MovieLens release."
@@ -416,9 +417,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         users = "" if self.users is None else f", {len(self.users)} users"
-        return f"Dataset({self.name}: {len(self.movies)} movies, {len(self.ratings)} ratings{users}, {len(self.genres)} genres)"
+        sizes = f"{len(self.movies)} movies, {len(self.ratings)} ratings{users}, {len(self.genres)} genres"
+        return f"Dataset({self.name}: {sizes})"
 
-# %% ../nbs/01_data.ipynb #39b491fc
+# %% ../nbs/01_data.ipynb #070a920d
 def load(
     folder: str | Path,  # folder of a MovieLens release
     verify: bool = True,  # refuse a MovieLens 100k that is not byte for byte the published one
@@ -434,8 +436,8 @@ def load(
     files = read_folder(folder)
     if verify and (problems := check_digests(files)):
         raise DataError(
-            f"{folder.name}/ is not the published MovieLens 100k: {', '.join(problems)}. Run 'movierec fetch' to get it "
-            "(your file is kept), or set data.verify to false to use these files as they are."
+            f"{folder.name}/ is not the published MovieLens 100k: {', '.join(problems)}. Run 'movierec fetch' to get "
+            "it (your file is kept), or set data.verify to false to use these files as they are."
         )
     digests = {name: sha256(content) for name, content in files.items()}
     return Dataset("ml-100k", movies, ratings, users, GENRES, digests)

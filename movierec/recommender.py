@@ -30,7 +30,7 @@ from .data import DataError
 from .features import Features, build_features
 from .similarity import QueryError, SimilarityIndex
 
-# %% ../nbs/06_recommender.ipynb #2c9dffac
+# %% ../nbs/06_recommender.ipynb #04aa8fff
 ARTICLES = "the|a|an|le|la|les|l'|un|une|il|lo|i|gli|el|los|las|der|die|das|ein|eine|den|det|o|os"
 
 
@@ -39,7 +39,7 @@ def plain(
 ) -> str:  # lower case, without accents and punctuation
     "Text as people type it: 'Misérables, Les' becomes 'miserables les'."
     letters = unicodedata.normalize("NFKD", text.casefold())
-    kept = "".join(c if c.isalnum() else " " for c in letters if not unicodedata.combining(c) and c not in "'’")
+    kept = "".join(c if c.isalnum() else " " for c in letters if not unicodedata.combining(c) and c not in "'\u2019")
     return " ".join(kept.split())
 
 
@@ -47,9 +47,8 @@ def title_names(
     title: str,  # as in the catalogue
 ) -> list[str]:  # without the year; the main name first, then those in parentheses
     "The plain names a movie goes by, with the article in front."
-    parts = re.split(r"[()]", title)
-    names = []
-    for part in parts:
+    names: list[str] = []
+    for part in re.split(r"[()]", title):
         part = re.sub(r"^\s*(?:a\.?k\.?a\.?)\s+", "", part, flags=re.I).strip()
         if (moved := re.fullmatch(rf"(.+), ({ARTICLES})", part, flags=re.I)) is not None:
             part = f"{moved[2]} {moved[1]}"
@@ -157,7 +156,7 @@ def why_similar(
         parts.append("same year" if gap == 0 else f"{years} {'later' if gap > 0 else 'earlier'}")
     return "; ".join(parts)
 
-# %% ../nbs/06_recommender.ipynb #7ccc7456
+# %% ../nbs/06_recommender.ipynb #2c383645
 @dataclass(frozen=True)
 class Explanation:
     "How one similarity comes about."
@@ -198,8 +197,8 @@ def explain_similarity(
         length = np.linalg.norm(a) * np.linalg.norm(b)
         terms = a * b / (length or 1)
     else:
-        a, b = (np.append(v[:-1] > 0, False) for v in (a, b))
-        terms = (a & b) / max(1, (a | b).sum())
+        a, b = (np.append(v[:-1] > 0, False).astype(float) for v in (a, b))
+        terms = a * b / max(1, np.maximum(a, b).sum())
     values = ["both" if x and y else f"only {(movie if x else other)['title']}" for x, y in zip(a, b, strict=True)]
     rows = [(g, values[j], terms[j]) for j, g in enumerate(genres) if a[j] or b[j]]
     if method == "cosine":
@@ -337,7 +336,7 @@ def check_tables(
     if len(twice := movies.filter(pl.col("movie_id").is_duplicated())):
         raise DataError(f"movie_id {twice['movie_id'][0]} stands twice in the table of movies; expected once")
 
-# %% ../nbs/06_recommender.ipynb #1fbadb40
+# %% ../nbs/06_recommender.ipynb #682a01f7
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -414,7 +413,7 @@ class Recommender:
     @cached_property
     def names(self) -> tuple[list[str], np.ndarray]:
         "Every plain name, and the row of the movie it belongs to."
-        return name_table(self.movies["title"])
+        return name_table(self.movies["title"].to_list())
 
     @cached_property
     def row_of(self) -> dict[int, int]:

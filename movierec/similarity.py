@@ -163,7 +163,7 @@ def rank_exactly(
     ranks[order] = np.cumsum(new_rank) - 1
     return ranks
 
-# %% ../nbs/03_similarity.ipynb #7ec8015a
+# %% ../nbs/03_similarity.ipynb #fb6ff186
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
@@ -201,7 +201,7 @@ class SimilarityIndex:
         return score_of(self.exact(self.vector_of[row], self.vector_of[other], method), method)
 
     def ranks(self, v: int, method: str) -> tuple[np.ndarray, np.ndarray]:
-        "For each distinct vector its exact rank (vectors,) as seen from vector `v`, and whether it has anything in common."
+        "As seen from vector `v`: every vector's exact rank, and whether it has anything in common; (vectors,) each."
         shared = self.flags @ self.flags[v]  # (vectors,)
         sizes = self.flags.sum(1)
         years = self.years if method == "cosine" else np.zeros_like(self.years)

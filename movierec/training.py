@@ -7,7 +7,7 @@ __all__ = ['log', 'DATA_LICENCE', 'config_snapshot', 'library_versions', 'proven
            'write_pickle', 'matrix_exports', 'write_exports', 'as_pandas', 'describe', 'train', 'check_unchanged',
            'train_if_needed']
 
-# %% ../nbs/08_training.ipynb #dfcd0161
+# %% ../nbs/08_training.ipynb #55d43b73
 import io
 import logging
 import os
@@ -39,7 +39,7 @@ from .config import Config
 from .data import Dataset, Progress, load, no_progress, sha256
 from .features import Features, build_features, feature_table
 from .recommender import Recommender
-from .similarity import SimilarityIndex, cosine_matrix, jaccard_matrix
+from .similarity import cosine_matrix, jaccard_matrix
 
 # %% ../nbs/08_training.ipynb #3f664e77
 log = logging.getLogger("movierec.training")
