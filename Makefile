@@ -7,28 +7,30 @@ PATHS  := nbs tests tools setup.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install serve port model test lab check format types sync readme outputs docs fix coverage constraints clean
+.PHONY: help python install serve port model test lab check format types sync readme outputs docs fix coverage constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # --- install: one stamp for what serving needs, one for what development needs; both follow the files they come from
 
-define pip_install
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "movierec needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Name another: make PYTHON=python3.12"; exit 1; }
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "movierec needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' can't make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+
+define pip_install
 	@echo "Installing movierec into $(VENV) (the first time takes a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(1)'
 endef
 
-$(VENV)/.runtime: settings.ini setup.py pyproject.toml constraints.txt
+$(VENV)/.runtime: settings.ini setup.py pyproject.toml constraints.txt | python
 	$(call pip_install,.)
 	@touch $@
 
-$(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt
+$(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt | python
 	$(call pip_install,.[dev])
 	@touch $(VENV)/.runtime $@
 
@@ -41,7 +43,7 @@ serve: port $(VENV)/.runtime ## fetch MovieLens, train if needed, serve on 127.0
 	@$(BIN)/movierec train --if-needed
 	@exec $(BIN)/flask --app movierec.web run --port $(PORT)
 
-port:
+port: python
 	@$(PYTHON) -c 'import socket, sys; sys.exit(not socket.socket().connect_ex(("127.0.0.1", int(sys.argv[1]))))' '$(PORT)' 2>/dev/null || { \
 	  echo "Port $(PORT) is taken, or isn't a port. Choose another: make serve PORT=$(if $(filter 8000,$(PORT)),8001,8000)"; exit 1; }
 

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'METADATA', 'REMEDY', 'LATEST', 'ArtifactError', 'check_version', 'version_key', 'versions', 'next_version',
-           'to_json', 'seal', 'FormatError', 'open_seal', 'sync', 'save', 'write_table', 'set_latest', 'latest',
-           'NoModel', 'Artifact', 'open_version']
+           'to_json', 'seal', 'FormatError', 'open_seal', 'sync', 'save', 'sweep', 'write_table', 'set_latest',
+           'latest', 'NoModel', 'Artifact', 'open_version']
 
-# %% ../nbs/05_artifacts.ipynb #744d0239
+# %% ../nbs/05_artifacts.ipynb #6e05644c
 import io
 import json
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def open_seal(
         raise FormatError(f"{where} has format {metadata.get('format')}, this program reads {FORMAT}. {REMEDY}")
     return metadata
 
-# %% ../nbs/05_artifacts.ipynb #f8f85868
+# %% ../nbs/05_artifacts.ipynb #22cbcb9d
 def sync(
     path: Path,  # a file or a folder
 ) -> None:
@@ -125,6 +126,7 @@ def save(
         raise ArtifactError(f"{folder} is there already; versions are never overwritten. Choose another --version.")
     try:
         partial.mkdir(parents=True)
+        sweep(root)
         write(partial)
         files = {}
         for path in sorted(p for p in partial.rglob("*") if p.is_file()):
@@ -144,6 +146,15 @@ def save(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+# %% ../nbs/05_artifacts.ipynb #a66af486
+def sweep(
+    root: Path,  # the folder of all versions
+) -> None:
+    "Remove partial folders that were left by runs which died more than an hour ago."
+    for partial in root.glob(".v*.partial"):
+        if time.time() - partial.stat().st_mtime > 3600:
+            shutil.rmtree(partial, ignore_errors=True)
 
 # %% ../nbs/05_artifacts.ipynb #c7cbe0e9
 def write_table(

@@ -5,26 +5,21 @@
 # %% auto #0
 __all__ = ['as_json', 'config_file', 'data_dir', 'number', 'version_option', 'genre', 'year_from', 'year_to', 'user_errors',
            'print_json', 'progress_bar', 'error_console', 'print_table', 'as_text', 'main', 'version_name',
-           'configured', 'fetch', 'train', 'versions', 'show', 'recommender', 'similar', 'search']
+           'configured', 'fetch_command', 'train_command', 'versions_command', 'show', 'recommender', 'similar_command',
+           'search_command']
 
-# %% ../nbs/10_cli.ipynb #f92d935c
+# %% ../nbs/10_cli.ipynb #33062ce2
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from .config import Config, MovierecError, load_config, setup_logging
-
-# %% ../nbs/10_cli.ipynb #b0e88dd9
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from movierec.recommender import Recommender, Results
 
 # %% ../nbs/10_cli.ipynb #002d4654
 def user_errors(
@@ -48,10 +43,10 @@ def print_json(
     "Write JSON to the standard output, letters as they are."
     click.echo(json.dumps(content, ensure_ascii=False, indent=2))
 
-# %% ../nbs/10_cli.ipynb #923728a5
+# %% ../nbs/10_cli.ipynb #544904ca
 @contextmanager
 def progress_bar(
-    console: "Console",
+    console: Any,  # a rich Console
 ) -> Iterator[Callable[[str, int, int | None], None]]:
     "A callback (what, done, total) that draws a bar on `console` while the block runs."
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -62,7 +57,7 @@ def progress_bar(
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
-def error_console() -> "Console":
+def error_console() -> Any:
     "A console on the error stream."
     from rich.console import Console
 
@@ -133,56 +128,54 @@ def configured(
         given["model"] = {"version": version}
     return load_config(file, **given)
 
-# %% ../nbs/10_cli.ipynb #d457cea8
-@main.command()
+# %% ../nbs/10_cli.ipynb #04208cc2
+@main.command("fetch")
 @data_dir
 @config_file
 @as_json
 @user_errors
-def fetch(data: Path | None, file: Path | None, as_json: bool) -> None:
+def fetch_command(data: Path | None, file: Path | None, as_json: bool) -> None:
     "Get MovieLens 100k and verify it."
-    from movierec.data import fetch as fetch_data
+    from movierec.data import fetch
 
     folder = configured(file, data).data_dir
     with progress_bar(error_console()) as progress:
-        source = fetch_data(folder, progress)
+        source = fetch(folder, progress)
     if as_json:
         print_json({"folder": str(folder), "source": source})
     else:
         click.echo(f"MovieLens 100k is in {folder}, verified (source: {source}).")
 
-# %% ../nbs/10_cli.ipynb #ae543dff
-@main.command()
+# %% ../nbs/10_cli.ipynb #b1586614
+@main.command("train")
 @click.option("--version", callback=version_name, help="Name of the version, such as v1.1.0.")
 @data_dir
 @config_file
 @click.option("--if-needed", is_flag=True, help="Only if no usable version is in use.")
 @as_json
 @user_errors
-def train(version: str | None, data: Path | None, file: Path | None, if_needed: bool, as_json: bool) -> None:
+def train_command(version: str | None, data: Path | None, file: Path | None, if_needed: bool, as_json: bool) -> None:
     "Train a version and put it in use."
-    from movierec.training import train as train_version
-    from movierec.training import train_if_needed
+    from movierec.training import train, train_if_needed
 
     config, console = configured(file, data, version), error_console()
     setup_logging(config, console)
     with progress_bar(console) as progress:
-        name, trained = (train_if_needed if if_needed else train_version)(config, progress)
+        name, trained = (train_if_needed if if_needed else train)(config, progress)
     if as_json:
         print_json({"version": name, "trained": trained, "folder": str(config.artifacts_dir / name)})
     else:
         click.echo(f"{name} {'is trained and in use' if trained else 'is there already, unchanged, and in use'}.")
 
-# %% ../nbs/10_cli.ipynb #c0406134
-@main.command()
+# %% ../nbs/10_cli.ipynb #ee17d93f
+@main.command("versions")
 @click.option("--verify", is_flag=True, help="Check every file of every version.")
 @config_file
 @as_json
 @user_errors
-def versions(verify: bool, file: Path | None, as_json: bool) -> None:
+def versions_command(verify: bool, file: Path | None, as_json: bool) -> None:
     "List the trained versions; * marks the one in use."
-    from movierec.artifacts import ArtifactError, NoModel, latest, open_version
-    from movierec.artifacts import versions as list_versions
+    from movierec.artifacts import ArtifactError, NoModel, latest, open_version, versions
 
     root = configured(file).artifacts_dir
     try:
@@ -190,7 +183,7 @@ def versions(verify: bool, file: Path | None, as_json: bool) -> None:
     except NoModel:
         in_use = ""
     rows = []
-    for name in list_versions(root):
+    for name in versions(root):
         row = {"version": name, "in_use": name == in_use, "created_at": None, "movies": None, "problems": []}
         try:
             artifact = open_version(root, name)
@@ -209,9 +202,9 @@ def versions(verify: bool, file: Path | None, as_json: bool) -> None:
     if any(row["problems"] for row in rows):
         raise click.exceptions.Exit(1)
 
-# %% ../nbs/10_cli.ipynb #fff24e5b
+# %% ../nbs/10_cli.ipynb #db0e4dda
 def show(
-    results: "Results",
+    results: Any,  # the Results
     columns: Sequence[str],
     as_json: bool,
 ) -> None:
@@ -227,13 +220,13 @@ def show(
 def recommender(
     file: Path | None,
     version: str | None,
-) -> "Recommender":
+) -> Any:  # a Recommender
     "The version that was asked for, or the one in use."
     from movierec.recommender import Recommender
 
     return Recommender.load(version or "latest", load_config(file).artifacts_dir)
 
-# %% ../nbs/10_cli.ipynb #ecf42168
+# %% ../nbs/10_cli.ipynb #6275c652
 number = click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
 version_option = click.option("--version", callback=version_name, help="Version to ask; default: the one in use.")
 genre = click.option("--genre", "genres", multiple=True, help="Only this genre; several: any of them.")
@@ -241,7 +234,7 @@ year_from = click.option("--from", "year_from", type=int, help="First year.")
 year_to = click.option("--to", "year_to", type=int, help="Last year.")
 
 
-@main.command()
+@main.command("similar")
 @click.argument("movie")
 @number
 @click.option("--method", help="cosine or jaccard; default: as in the settings.")
@@ -252,7 +245,7 @@ year_to = click.option("--to", "year_to", type=int, help="Last year.")
 @config_file
 @as_json
 @user_errors
-def similar(
+def similar_command(
     movie: str,
     k: int,
     method: str | None,
@@ -270,13 +263,13 @@ def similar(
     show(results, ["rank", "title", "genres", "score", "why"], as_json)
 
 
-@main.command()
+@main.command("search")
 @click.argument("text")
 @number
 @version_option
 @config_file
 @as_json
 @user_errors
-def search(text: str, k: int, version: str | None, file: Path | None, as_json: bool) -> None:
+def search_command(text: str, k: int, version: str | None, file: Path | None, as_json: bool) -> None:
     "Find movies by TEXT, typing errors included."
     show(recommender(file, version).search(text, k), ["rank", "movie_id", "title", "genres", "score"], as_json)

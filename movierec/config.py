@@ -8,7 +8,7 @@ __all__ = ['YearWeight', 'VERSION_PATTERN', 'Method', 'MovierecError', 'ConfigEr
            'setting_names', 'environment_name', 'allowed_keys', 'explain_error', 'check_environment', 'load_config',
            'setup_logging', 'console_handler']
 
-# %% ../nbs/00_config.ipynb #b5d2287b
+# %% ../nbs/00_config.ipynb #becbe06b
 import logging
 import logging.config
 import os
@@ -17,15 +17,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict, SettingsError
-
-# %% ../nbs/00_config.ipynb #14d22cee
-if TYPE_CHECKING:
-    from rich.console import Console
 
 # %% ../nbs/00_config.ipynb #919773b3
 class MovierecError(Exception):
@@ -207,9 +203,9 @@ def allowed_keys(
     prefix = f"{section}." if section else ""
     return list(dict.fromkeys(n[len(prefix) :].split(".")[0] for n in setting_names() if n.startswith(prefix)))
 
-# %% ../nbs/00_config.ipynb #5a23d6cd
+# %% ../nbs/00_config.ipynb #2817105a
 def explain_error(
-    problem: Mapping[str, Any],  # one entry of pydantic's `ValidationError.errors()`
+    problem: Mapping[str, Any],  # one entry of pydantic's ValidationError.errors()
     source: str,  # where the settings came from, when not from the environment
 ) -> str:
     "One line for one mistake: where it came from, the key, what was found, what is expected."
@@ -258,10 +254,10 @@ def load_config(
     except SettingsError as error:
         raise ConfigError(f"{error}. In the environment, a list is written as JSON: '[\"cosine\"]'.") from error
 
-# %% ../nbs/00_config.ipynb #35de277e
+# %% ../nbs/00_config.ipynb #fc3912d5
 def setup_logging(
-    config: Config,  # level, folder and handlers are taken from `config.logging`
-    console: "Console | None" = None,  # where console lines go; None: the error stream
+    config: Config,  # level, folder and handlers are taken from config.logging
+    console: Any = None,  # the rich Console that a progress bar is drawn on; None: the error stream
 ) -> Path | None:  # the log file, or None if there is no 'file' handler
     "Send the package's log records to the console and to today's JSON lines file, as the settings say."
     file = config.logs_dir / f"training_pipeline_{datetime.now():%Y%m%d}.log"
@@ -298,9 +294,9 @@ def setup_logging(
     )
     return file if "file" in config.logging.handlers else None
 
-# %% ../nbs/00_config.ipynb #b788f1a8
+# %% ../nbs/00_config.ipynb #740c0493
 def console_handler(
-    console: "Console | None" = None,  # None: the error stream
+    console: Any = None,  # a rich Console; None: the error stream
 ) -> logging.Handler:
     "A handler that writes readable lines to a console."
     from rich.console import Console

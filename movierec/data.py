@@ -221,7 +221,7 @@ def place(
             f"the data can't be written to {folder}: {error.strerror}. Name another folder with --data or data.dir."
         ) from error
 
-# %% ../nbs/01_data.ipynb #8aa3c5f5
+# %% ../nbs/01_data.ipynb #2bb8dd4d
 Source = Callable[[Progress], Files]
 SOURCES: dict[str, Source] = {
     f"GroupLens ({GROUPLENS_URL})": from_grouplens,
@@ -232,7 +232,7 @@ SOURCES: dict[str, Source] = {
 def fetch(
     folder: Path,  # where the files go, or are
     progress: Progress = no_progress,
-    sources: Mapping[str, Source] | None = None,  # tried in order after the folder itself; `SOURCES` if None
+    sources: Mapping[str, Source] | None = None,  # tried in order after the folder itself; SOURCES if None
 ) -> str:  # the source that the files came from
     "Make `folder` hold the verified MovieLens 100k. Raises `DataError` that names each source and why it failed."
     there = read_folder(folder)
@@ -336,8 +336,10 @@ GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-# %% ../nbs/01_data.ipynb #ecf3c4f8
-YEAR = r"\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\)"  # (1995), also (1995-) and (2006-2007), with either dash: the first counts
+# %% ../nbs/01_data.ipynb #7c64f5b3
+YEAR = (
+    r"\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\)"  # (1995); of (1995-) and (2006-2007), with either dash, the first year
+)
 
 
 def title_year(
@@ -442,10 +444,10 @@ def load(
     digests = {name: sha256(content) for name, content in files.items()}
     return Dataset("ml-100k", movies, ratings, users, GENRES, digests)
 
-# %% ../nbs/01_data.ipynb #e6841c65
+# %% ../nbs/01_data.ipynb #580fd8a2
 def fold(
     ratings: pl.DataFrame,  # ratings in file order
-    i: int,  # 1 to `n_folds`
+    i: int,  # 1 to n_folds
     n_folds: int = 5,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:  # what may be learned from, what is asked about
     "Base and test ratings of fold `i`, sorted by user, then movie. Raises `DataError` if there is no such fold."

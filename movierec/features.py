@@ -5,23 +5,19 @@
 # %% auto #0
 __all__ = ['encode_genres', 'fill_years', 'fit_scaler', 'Features', 'build_features', 'feature_table']
 
-# %% ../nbs/02_features.ipynb #20749171
+# %% ../nbs/02_features.ipynb #e3cf7098
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from .data import DataError
 
-# %% ../nbs/02_features.ipynb #042f8f7c
-if TYPE_CHECKING:
-    from sklearn.preprocessing import MinMaxScaler
-
-# %% ../nbs/02_features.ipynb #c7b2bbfc
+# %% ../nbs/02_features.ipynb #75943124
 def encode_genres(
-    movies: pl.DataFrame,  # with a column `genres`, lists of names
+    movies: pl.DataFrame,  # with a column genres, lists of names
     genres: Sequence[str],  # every genre, in the order of the columns
 ) -> np.ndarray:  # (movies, genres) uint8, 0 or 1
     "Multi-hot genre flags. Raises `DataError` for a genre that is not in `genres`."
@@ -44,17 +40,17 @@ def fill_years(
     median = years.quantile(0.5, interpolation="lower")
     return years.fill_null(0 if median is None else int(median)).to_numpy().astype(np.int64)
 
-# %% ../nbs/02_features.ipynb #7ba84cb5
+# %% ../nbs/02_features.ipynb #55dcac11
 def fit_scaler(
     years: np.ndarray,  # (movies,) nothing missing
     year_weight: float,  # above 0: the scaled latest year; the scaled earliest one is 0
-) -> "MinMaxScaler":
+) -> Any:  # the fitted MinMaxScaler
     "A scaler that maps the range of `years` to [0, year_weight]; takes and gives arrays of shape (movies, 1)."
     from sklearn.preprocessing import MinMaxScaler
 
     return MinMaxScaler(feature_range=(0, year_weight)).fit(years[:, None].astype(np.float64))
 
-# %% ../nbs/02_features.ipynb #93c10adc
+# %% ../nbs/02_features.ipynb #d639d6aa
 @dataclass(frozen=True)
 class Features:
     "Movies as numbers: rows in the order of the movies table."
@@ -64,7 +60,7 @@ class Features:
     years: np.ndarray  # (movies,) int64, nothing missing
     year_weight: float
     matrix: np.ndarray  # (movies, genres + 1) float64: the flags, then the scaled year
-    scaler: "MinMaxScaler"
+    scaler: Any  # the fitted MinMaxScaler
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,9 +85,9 @@ def build_features(
     scaled = scaler.transform(years[:, None].astype(np.float64))  # (movies, 1)
     return Features(tuple(genres), flags, years, year_weight, np.hstack([flags, scaled]), scaler)
 
-# %% ../nbs/02_features.ipynb #e5a0ab26
+# %% ../nbs/02_features.ipynb #21b3f5b1
 def feature_table(
-    movies: pl.DataFrame,  # with movie_id and title, in the order of `features`
+    movies: pl.DataFrame,  # with movie_id and title, in the order of features
     features: Features,
 ) -> pl.DataFrame:  # (movies, genres + 3): movie_id, title, the flags, the scaled year
     "The feature matrix with ids, titles and column names."

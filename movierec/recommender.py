@@ -336,7 +336,7 @@ def check_tables(
     if len(twice := movies.filter(pl.col("movie_id").is_duplicated())):
         raise DataError(f"movie_id {twice['movie_id'][0]} stands twice in the table of movies; expected once")
 
-# %% ../nbs/06_recommender.ipynb #682a01f7
+# %% ../nbs/06_recommender.ipynb #38b0eb3e
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -367,7 +367,7 @@ class Recommender:
     @classmethod
     def from_features(
         cls,
-        movies: pl.DataFrame,  # in the order of `features`
+        movies: pl.DataFrame,  # in the order of features
         ratings: pl.DataFrame | None,
         features: Features,
         methods: Sequence[str] = ("cosine", "jaccard"),

@@ -51,7 +51,7 @@ def tie_order(
     "The rows in the order that decides among equally similar movies."
     return np.lexsort((np.asarray(movie_ids), -np.asarray(n_ratings, dtype=np.int64)))
 
-# %% ../nbs/03_similarity.ipynb #6f2c86fa
+# %% ../nbs/03_similarity.ipynb #fbdff59c
 def year_step(
     years: np.ndarray,  # (movies,)
     year_weight: float,  # read as the decimal that is printed: 0.1 is 1/10
@@ -64,12 +64,12 @@ def year_step(
 def whole_vector(
     flags: Sequence[int] | np.ndarray,  # (genres,) 0 or 1
     years_after: int,  # years after the earliest year
-    step: Fraction,  # from `year_step`
+    step: Fraction,  # from year_step
 ) -> list[int]:  # (genres + 1,)
     "The feature vector times `step`'s denominator: whole numbers, so cosine stays what it was."
     return [int(flag) * step.denominator for flag in flags] + [int(years_after) * step.numerator]
 
-# %% ../nbs/03_similarity.ipynb #f53f2fc8
+# %% ../nbs/03_similarity.ipynb #de4e1f20
 def exact_cosine(
     a: Sequence[int],  # whole vector
     b: Sequence[int],  # whole vector
@@ -93,16 +93,16 @@ EXACT = {"cosine": exact_cosine, "jaccard": exact_jaccard}
 
 
 def score_of(
-    exact: Fraction,  # from one of `EXACT`
+    exact: Fraction,  # from one of EXACT
     method: str,
 ) -> float:
     "The similarity as a number from 0 to 1; monotone, so that equal fractions give equal scores."
     return math.sqrt(exact) if method == "cosine" else float(exact)
 
-# %% ../nbs/03_similarity.ipynb #682c46c9
+# %% ../nbs/03_similarity.ipynb #d30e8a05
 def oracle(
     vectors: Sequence[Sequence[int]],  # (movies, genres + 1) whole vectors
-    order: np.ndarray,  # (movies,) from `tie_order`
+    order: np.ndarray,  # (movies,) from tie_order
     row: int,  # the movie that is asked about
     k: int,
     method: str = "cosine",

