@@ -4,17 +4,16 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'METADATA', 'REMEDY', 'LATEST', 'ArtifactError', 'check_version', 'version_key', 'versions', 'next_version',
-           'to_json', 'seal', 'FormatError', 'open_seal', 'sync', 'save', 'sweep', 'write_table', 'set_latest',
-           'latest', 'NoModel', 'Artifact', 'open_version']
+           'to_json', 'seal', 'FormatError', 'open_seal', 'sync', 'save', 'write_table', 'set_latest', 'latest',
+           'NoModel', 'Artifact', 'open_version']
 
-# %% ../nbs/05_artifacts.ipynb #6e05644c
+# %% ../nbs/05_artifacts.ipynb #82c4d9c1
 import io
 import json
 import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from .config import VERSION_PATTERN, MovierecError
-from .data import sha256, write_atomically
+from .data import sha256, sweep, write_atomically
 
 # %% ../nbs/05_artifacts.ipynb #f8b9e5b2
 class ArtifactError(MovierecError):
@@ -81,7 +80,7 @@ def seal(
     "metadata.json: the metadata and, as `sha256`, the digest of it without that entry."
     return to_json({**metadata, "sha256": sha256(to_json({k: v for k, v in metadata.items() if k != "sha256"}))})
 
-# %% ../nbs/05_artifacts.ipynb #af60db8e
+# %% ../nbs/05_artifacts.ipynb #f4ec7f1d
 class FormatError(ArtifactError):
     "A version was written in another format than this program reads."
 
@@ -93,15 +92,16 @@ def open_seal(
     "The metadata in a sealed metadata.json. Raises `ArtifactError` if it is damaged or of another format."
     try:
         metadata = json.loads(content)
-    except ValueError as error:
+        whole = isinstance(metadata, dict) and seal(metadata) == content
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{where}/{METADATA} is damaged: it is not JSON ({error}). {REMEDY}") from error
-    if not isinstance(metadata, dict) or seal(metadata) != content:
+    if not whole:
         raise ArtifactError(f"{where}/{METADATA} is damaged: its content and its own digest disagree. {REMEDY}")
     if metadata.get("format") != FORMAT:
         raise FormatError(f"{where} has format {metadata.get('format')}, this program reads {FORMAT}. {REMEDY}")
     return metadata
 
-# %% ../nbs/05_artifacts.ipynb #22cbcb9d
+# %% ../nbs/05_artifacts.ipynb #ab6dfea9
 def sync(
     path: Path,  # a file or a folder
 ) -> None:
@@ -126,7 +126,7 @@ def save(
         raise ArtifactError(f"{folder} is there already; versions are never overwritten. Choose another --version.")
     try:
         partial.mkdir(parents=True)
-        sweep(root)
+        sweep(root, ".v*.partial")
         write(partial)
         files = {}
         for path in sorted(p for p in partial.rglob("*") if p.is_file()):
@@ -147,15 +147,6 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
     return folder
 
-# %% ../nbs/05_artifacts.ipynb #a66af486
-def sweep(
-    root: Path,  # the folder of all versions
-) -> None:
-    "Remove partial folders that were left by runs which died more than an hour ago."
-    for partial in root.glob(".v*.partial"):
-        if time.time() - partial.stat().st_mtime > 3600:
-            shutil.rmtree(partial, ignore_errors=True)
-
 # %% ../nbs/05_artifacts.ipynb #c7cbe0e9
 def write_table(
     table: pl.DataFrame,
@@ -166,7 +157,7 @@ def write_table(
     table.write_parquet(content)
     path.write_bytes(content.getvalue())
 
-# %% ../nbs/05_artifacts.ipynb #fb40bb99
+# %% ../nbs/05_artifacts.ipynb #d1926c45
 LATEST = "latest"
 
 
@@ -188,17 +179,22 @@ def latest(
 ) -> str:
     "The version in use. Raises `NoModel` if there is none, `ArtifactError` if the file is damaged."
     try:
-        return check_version((root / LATEST).read_text(encoding="utf-8").strip())
+        version = (root / LATEST).read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
         raise NoModel(f"no trained model in {root}. Run 'movierec fetch', then 'movierec train'.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{root / LATEST} can't be read: {error}.") from error
+    if not re.fullmatch(VERSION_PATTERN, version):
+        raise ArtifactError(
+            f"{root / LATEST} is damaged: {version[:40]!r} is no version. Write the one to use into it."
+        )
+    return version
 
 
 class NoModel(ArtifactError):
     "Nothing has been trained yet."
 
-# %% ../nbs/05_artifacts.ipynb #5b7227c8
+# %% ../nbs/05_artifacts.ipynb #d8aceee9
 @dataclass(frozen=True)
 class Artifact:
     "A version on disk: its metadata, and its files, verified when they are read."
@@ -228,17 +224,25 @@ class Artifact:
             raise ArtifactError(f"{where} is damaged: its digest is not the one in {METADATA}. {REMEDY}")
         return content
 
+    def parse(self, name: str, parser: Callable[[bytes], Any]) -> Any:
+        "What `parser` makes of a verified file. Raises `ArtifactError` with its name if it can't be parsed."
+        content = self.read(name)
+        try:
+            return parser(content)
+        except Exception as error:
+            raise ArtifactError(f"{self.folder.name}/{name} can't be parsed: {error}. {REMEDY}") from error
+
     def array(self, name: str) -> np.ndarray:
         "The array in a verified .npy file."
-        return np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+        return self.parse(name, lambda content: np.load(io.BytesIO(content), allow_pickle=False))
 
     def table(self, name: str) -> pl.DataFrame:
         "The table in a verified Parquet file."
-        return pl.read_parquet(self.read(name))
+        return self.parse(name, pl.read_parquet)
 
     def json(self, name: str) -> Any:
         "The content of a verified JSON file."
-        return json.loads(self.read(name))
+        return self.parse(name, json.loads)
 
     def verify(self) -> list[str]:
         "What is wrong with any of the files; an empty list if all are as they were written."
@@ -250,7 +254,7 @@ class Artifact:
                 problems.append(str(error))
         return problems
 
-# %% ../nbs/05_artifacts.ipynb #a0d5f3ed
+# %% ../nbs/05_artifacts.ipynb #a78dac0e
 def open_version(
     root: Path,  # the folder of all versions
     version: str = LATEST,  # v1.0.0, or 'latest' for the one in use
@@ -265,4 +269,9 @@ def open_version(
         raise ArtifactError(f"{what} in {root} (versions there: {there}). {REMEDY}") from error
     except OSError as error:
         raise ArtifactError(f"{name}/{METADATA} can't be read: {error.strerror}.") from error
-    return Artifact(root / name, open_seal(content, name))
+    metadata = open_seal(content, name)
+    if metadata.get("version") != name:
+        raise ArtifactError(
+            f"{name} holds version {metadata.get('version')}: the folder was renamed. Give it back its name."
+        )
+    return Artifact(root / name, metadata)

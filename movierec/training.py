@@ -173,11 +173,10 @@ def as_pandas(
         }
     )
 
-# %% ../nbs/08_training.ipynb #30e79cb6
+# %% ../nbs/08_training.ipynb #2dda5a82
 def describe(
     trained: Trained,
     config: Config,
-    recommender: Mapping[str, Any],  # from Recommender.write
 ) -> dict[str, Any]:
     "The metadata of a version."
     dataset, features = trained.dataset, trained.features
@@ -198,7 +197,7 @@ def describe(
             "year_max": int(features.years.max()),
             "feature_range": [0, features.year_weight],
         },
-        "recommender": dict(recommender),
+        "recommender": trained.recommender.about,
         "matrices_absent_because": absent,
     }
 
@@ -207,7 +206,7 @@ DATA_LICENCE = (
     "MovieLens data: research use, no redistribution; https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
 )
 
-# %% ../nbs/08_training.ipynb #e521c7b7
+# %% ../nbs/08_training.ipynb #c77aaa2e
 def train(
     config: Config,
     progress: Progress = no_progress,
@@ -231,14 +230,13 @@ def train(
             trained = build(dataset, config)
             facts.update(feature_vectors=len(trained.recommender.index.flags))
         with step("write the version", 3, total, progress) as facts:
-            metadata: dict[str, Any] = {}
 
             def write(folder: Path) -> None:
-                metadata.update(describe(trained, config, trained.recommender.write(folder)))
+                trained.recommender.write(folder)
                 write_table(dataset.ratings, folder / "ratings.parquet")
                 write_exports(trained, config, folder)
 
-            folder = save(root, version, write, metadata)
+            folder = save(root, version, write, describe(trained, config))
             facts.update(bytes=sum(p.stat().st_size for p in folder.iterdir()))
     with step("put it in use", 4, total, progress):
         set_latest(root, version)

@@ -1,0 +1,39 @@
+"What all tests share: MovieLens 100k as the project has it, and a version trained from it."
+
+import pytest
+
+from movierec.artifacts import save, set_latest
+from movierec.config import load_config
+from movierec.data import DataError, load
+from movierec.recommender import Recommender
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    "MovieLens 100k."
+    try:
+        return load(load_config().data_dir)
+    except DataError as error:
+        pytest.exit(
+            f"{error}\nThe tests need MovieLens 100k: run 'make test', or 'movierec fetch' first.", returncode=2
+        )
+
+
+@pytest.fixture(scope="session")
+def recommender(dataset):
+    "A recommender for it, in memory."
+    return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
+
+
+def save_version(root, version, recommender):
+    "Write `recommender` as a version under `root` and put it in use."
+    save(root, version, recommender.write, {"recommender": recommender.about})
+    set_latest(root, version)
+
+
+@pytest.fixture(scope="session")
+def trained_root(recommender, tmp_path_factory):
+    "A folder of versions with a trained v1.0.0 in use. Tests don't change it; those that must copy it."
+    root = tmp_path_factory.mktemp("trained") / "artifacts"
+    save_version(root, "v1.0.0", recommender)
+    return root

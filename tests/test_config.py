@@ -1,0 +1,378 @@
+"Every setting from every source, and whatever people write into a settings file: a value, or one clear message."
+
+import io
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from movierec.config import ConfigError, MovierecError, environment_name, load_config, setting_names, setup_logging
+
+OTHER = {  # a value that differs from the default, as the environment and as YAML have it, and as Python has it then
+    "data.dir": ("elsewhere", "elsewhere", Path("elsewhere")),
+    "data.verify": ("false", False, False),
+    "features.year_weight": ("0.25", 0.25, 0.25),
+    "similarity.methods": ('["jaccard", "cosine"]', ["jaccard", "cosine"], ["jaccard", "cosine"]),
+    "similarity.default_method": ("jaccard", "jaccard", "jaccard"),
+    "model.version": ("v2.0.10", "v2.0.10", "v2.0.10"),
+    "model.dir": ("models", "models", Path("models")),
+    "model.max_matrix_movies": ("0", 0, 0),
+    "logging.level": ("DEBUG", "DEBUG", "DEBUG"),
+    "logging.dir": ("/var/tmp/logs", "/var/tmp/logs", Path("/var/tmp/logs")),
+    "logging.handlers": ('["file"]', ["file"], ["file"]),
+}
+
+WRONG = [
+    ("data.dir", [5, None, ["a"], {"a": 1}]),
+    ("data.verify", ["maybe", None, 2, [True]]),
+    (
+        "features.year_weight",
+        [0, -0.1, 1.1, "heavy", None, True, [0.1], float("nan"), float("inf"), "1e9999999", 0.1234567],
+    ),
+    ("similarity.methods", [[], "cosine", None, ["euclid"], [["cosine"]], ["jaccard"], {"cosine": 1}]),
+    ("similarity.default_method", ["euclid", "Cosine", None, 1, ["cosine"]]),
+    ("model.version", ["1.0.0", "v1", "../x", "v1.0.0/", "v1.0.0\n", "v\uff11.0.0", "", None, 1.0, ["v1.0.0"]]),
+    ("model.dir", [5, None]),
+    ("model.max_matrix_movies", [-1, 20001, 1.5, "many", None]),
+    ("logging.level", ["info", "LOUD", None, 10]),
+    ("logging.dir", [5, None]),
+    ("logging.handlers", ["console", ["email"], None, [None]]),
+]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    "An empty home, and no setting in the environment."
+    folder = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith("MOVIEREC_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MOVIEREC_HOME", str(folder))
+    return folder
+
+
+def nested(name, value):
+    "{'features': {'year_weight': value}} for 'features.year_weight'."
+    section, key = name.split(".")
+    return {section: {key: value}}
+
+
+def get(config, name):
+    "The value of a setting by its dotted name."
+    section, key = name.split(".")
+    return getattr(getattr(config, section), key)
+
+
+def load_text(home, content):
+    "The settings in a file with this content."
+    (home / "some.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load_config(home / "some.yaml")
+
+
+# Sources
+
+
+def test_every_setting_is_in_the_tables_of_this_file():
+    assert list(OTHER) == [name for name, _ in WRONG] == list(setting_names())
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_call_environment_file_and_default_win_in_this_order(name, home, monkeypatch):
+    in_environment, in_yaml, value = OTHER[name]
+    default = get(load_config(), name)
+    assert default != value
+    (home / "config.yaml").write_text(yaml.safe_dump(nested(name, in_yaml)))
+    assert get(load_config(), name) == value  # file over default
+    before = in_environment
+    monkeypatch.setenv(environment_name(name), before)
+    (home / "config.yaml").write_text(
+        yaml.safe_dump(nested(name, default if not isinstance(default, Path) else str(default)))
+    )
+    assert get(load_config(), name) == value  # environment over file
+    assert get(load_config(**nested(name, default)), name) == default  # call over environment
+    for other in OTHER:
+        if other != name:
+            monkeypatch.delenv(environment_name(name))
+            assert get(load_config(), other) != OTHER[other][2]  # and nothing else has changed
+            monkeypatch.setenv(environment_name(name), before)
+
+
+def test_a_section_may_be_set_as_a_whole_and_in_part(home, monkeypatch):
+    (home / "config.yaml").write_text("model: {version: v1.2.3, max_matrix_movies: 7}")
+    monkeypatch.setenv("MOVIEREC_MODEL", '{"max_matrix_movies": 8, "dir": "a"}')
+    monkeypatch.setenv("MOVIEREC_MODEL__DIR", "b")
+    model = load_config().model
+    assert (model.version, model.max_matrix_movies, model.dir) == ("v1.2.3", 8, Path("b"))
+
+
+def test_without_a_file_every_setting_has_its_default_and_an_empty_file_is_the_same(home):
+    default = load_config()
+    for content in ("", "# nothing\n", "{}", "---\n", "\ufeff", "features: {}\nmodel: {}\n"):
+        assert load_text(home, content).model_dump() == default.model_dump()
+
+
+def test_relative_folders_start_at_home_and_absolute_ones_stay(home, monkeypatch):
+    config = load_config(data={"dir": "d"}, model={"dir": "/m"}, logging={"dir": "../l"})
+    assert (config.data_dir, config.artifacts_dir) == (home / "d", Path("/m"))
+    assert config.logs_dir.resolve() == home.parent / "l"
+    monkeypatch.delenv("MOVIEREC_HOME")
+    below = home / "a" / "b"
+    below.mkdir(parents=True)
+    (home / "config.yaml").touch()
+    monkeypatch.chdir(below)
+    assert (load_config().home, load_config().found_by) == (home, "nearest config.yaml")
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        load_config().model.version = "v9.9.9"
+
+
+# Wrong values
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG for value in values], ids=str)
+def test_a_wrong_value_is_refused_with_file_and_key(name, value, home):
+    key = "similarity" if value == ["jaccard"] else name
+    with pytest.raises(ConfigError, match=rf"^some\.yaml: {key}") as error:
+        load_text(home, yaml.safe_dump(nested(name, value), allow_unicode=True))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name, values in WRONG
+        for value in values
+        if isinstance(value, str) and name != "similarity.methods"
+    ],
+    ids=str,
+)
+def test_a_wrong_value_in_the_environment_is_refused_with_its_variable(name, value, monkeypatch):
+    monkeypatch.setenv(environment_name(name), value)
+    with pytest.raises(ConfigError, match=environment_name(name) if name != "logging.handlers" else "handlers|logging"):
+        load_config()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MOVIEREC_FEATURES", "[1]"),
+        ("MOVIEREC_FEATURES", "heavy"),
+        ("MOVIEREC_FEATURES", '{"weight": 1}'),
+        ("MOVIEREC_FEATURES__WEIGHT", "1"),
+        ("MOVIEREC_FEATURES__YEAR_WEIGHT__X", "1"),
+        ("MOVIEREC_YEAR_WEIGHT", "0.1"),
+        ("MOVIEREC_SIMILARITY__METHODS", "cosine"),
+        ("MOVIEREC_SIMILARITY__METHODS", '["cosine"'),
+        ("MOVIEREC_HOME", "/nowhere"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named_or_its_section_is(variable, value, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"{variable}|{variable.split('_')[1].lower()}"):
+        load_config()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_unknown_key_is_refused_with_the_allowed_ones(name, home):
+    section, key = name.split(".")
+    with pytest.raises(ConfigError, match=rf"^some\.yaml: unknown key '{section}\.{key}x'; allowed here: .*\b{key}\b"):
+        load_text(home, yaml.safe_dump(nested(name + "x", 1)))
+
+
+def test_every_mistake_is_told_at_once(home):
+    with pytest.raises(ConfigError) as error:
+        load_text(home, "features: {year_weight: 7, wait: 1}\nmodel: {version: x}\nmodels: 1")
+    told = sorted(line.split(": ")[1].split(" is ")[0] for line in str(error.value).splitlines())
+    assert told == [
+        "features.year_weight",
+        "model.version",
+        "unknown key 'features.wait'; allowed here",
+        "unknown key 'models'; allowed here",
+    ]
+
+
+# Odd files
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\tfeatures: {}", "line 1: .*\\\\t"),
+        ("features: {year_weight: 0.1", "line 1"),
+        ("features:\n  year_weight: 0.1\n year: 2", "line 3"),
+        ("--- {}\n--- {}", "line 2"),
+        ("- features", "expected sections"),
+        ("0.1", "expected sections"),
+        ("features", "expected sections"),
+        ("features: 0.1", "features"),
+        ("features:", "features"),
+        ("1: 2", "1"),
+        ("null: 2", "some.yaml"),
+        ("true: 2", "some.yaml"),
+        ("? [a]\n: 1", "line 1"),
+        ("features: {1: 2}", "features"),
+        ("a: &a [*a]", "unknown key 'a'"),
+        ("features: &f {year_weight: *f}", "features.year_weight"),
+        ("*nothing", "line 1"),
+        ("!!python/object/apply:os.mkdir [pwned]", "line 1"),
+        ("features: {year_weight: 0.1}\nfeatures: {year_weight: 0.2}", "twice|duplicate"),
+        ("features: {year_weight: 0.1, year_weight: 0.2}", "twice|duplicate"),
+        ("features: {year_weight: 1e9999999}", "features.year_weight"),
+        ("features: {year_weight: 0x_}", "some.yaml"),
+        ("features: {year_weight: !!float heavy}", "some.yaml"),
+        ("model: {version: 2020-13-45}", "some.yaml"),
+        ("model: {version: !!timestamp soon}", "some.yaml"),
+        ("model: {max_matrix_movies: " + "9" * 5000 + "}", "some.yaml"),
+        ("[" * 5000, "some.yaml"),
+        ("\0", "some.yaml"),
+        (b"\xff\xfe\xfa", "some.yaml can't be read"),
+        ("features: {year_weight: 7}  # Misérables".encode("iso-8859-1"), "some.yaml can't be read"),
+        ("features: {}".encode("utf-16"), "some.yaml can't be read"),
+        ('data: {dir: "a\\0b"}', "data.dir"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_an_odd_file_is_refused_with_a_message(content, words, home, monkeypatch):
+    monkeypatch.chdir(home)
+    with pytest.raises(ConfigError, match=words) as error:
+        load_text(home, content)
+    assert len(str(error.value)) < 2000 and not (home / "pwned").exists()
+
+
+def test_anchors_and_merges_are_read(home):
+    text = "features: &f {year_weight: 0.3}\nsimilarity: {methods: &m [cosine]}\nlogging: {<<: {level: ERROR}}"
+    config = load_text(home, text)
+    assert (config.features.year_weight, config.similarity.methods, config.logging.level) == (0.3, ["cosine"], "ERROR")
+
+
+@pytest.mark.parametrize("path", [".", "nowhere.yaml", "a_file/x.yaml", "a" * 300, "nul\0"], ids=lambda p: repr(p)[:20])
+def test_a_settings_file_that_cannot_be_read_is_refused(path, home, monkeypatch):
+    monkeypatch.chdir(home)
+    (home / "a_file").touch()
+    with pytest.raises(ConfigError, match="can't be read"):
+        load_config(path)
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 10**20)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.dates()
+    | st.binary(max_size=3)
+    | st.sampled_from([value for values in OTHER.values() for value in values if not isinstance(value, Path)])
+)
+KEYS = st.sampled_from(
+    [*{part for name in OTHER for part in name.split(".")}, "home", "model_config"]
+) | SCALARS.filter(lambda key: not isinstance(key, list))
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+SENSIBLE = st.sampled_from(list(OTHER)).flatmap(lambda name: SCALARS.map(lambda value: nested(name, value)))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.dictionaries(KEYS, TREES, max_size=4) | SENSIBLE | TREES)
+def test_any_yaml_gives_settings_or_a_config_error(content, home):
+    try:
+        config = load_text(home, yaml.safe_dump(content, allow_unicode=True))
+    except ConfigError as error:
+        assert "some.yaml" in str(error)
+    else:
+        assert 0 < config.features.year_weight <= 1 and config.similarity.default_method in config.similarity.methods
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(max_size=30)
+    | st.binary(max_size=20)
+    | st.lists(
+        st.sampled_from(
+            [
+                "features",
+                "year_weight",
+                ": ",
+                "\n",
+                "  ",
+                "- ",
+                "{",
+                "}",
+                "[",
+                "]",
+                "&a ",
+                "*a",
+                "!!int ",
+                "!!set ",
+                "'",
+                "0",
+                "1",
+                ".",
+                "_",
+                "-",
+                "x",
+                "?",
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+@example(text="=")
+@example(text="features: {year_weight: ._}")
+def test_any_text_gives_settings_or_a_config_error(text, home):
+    try:
+        load_text(home, text)
+    except ConfigError as error:
+        assert "some.yaml" in str(error)
+
+
+# Logging
+
+
+@pytest.fixture
+def package_logger():
+    "The package's logger, put back as it was."
+    logger = logging.getLogger("movierec")
+    before = logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions
+    yield logger
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before
+
+
+@pytest.mark.parametrize("handlers", [["console", "file"], ["console"], ["file"], []], ids=str)
+def test_records_go_once_to_each_handler_that_is_named(handlers, home, package_logger):
+    config = load_config(logging={"handlers": handlers, "level": "WARNING"})
+    console = Console(file=io.StringIO(), width=200)
+    for _ in range(2):  # a second set-up adds nothing
+        file = setup_logging(config, console)
+    package_logger.getChild("data").warning("Misérables, %s", "Les")
+    package_logger.getChild("data").info("not to be seen")
+    assert console.file.getvalue().count("Misérables, Les") == ("console" in handlers)
+    assert (file is not None) == ("file" in handlers) == (home / "logs").exists()
+    if file:
+        (record,) = map(yaml.safe_load, file.read_text(encoding="utf-8").splitlines())  # JSON is YAML
+        assert (record["message"], record["level"], record["logger"]) == ("Misérables, Les", "WARNING", "movierec.data")
+    assert "not to be seen" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize("blocked", ["logs", "logs/training_pipeline"])
+def test_a_log_that_cannot_be_written_is_told_before_the_work(blocked, home, package_logger, monkeypatch):
+    if blocked == "logs":
+        (home / "logs").touch()
+    else:
+        file = setup_logging(load_config())
+        for handler in package_logger.handlers:
+            handler.close()
+        file.unlink()
+        file.mkdir()
+    with pytest.raises(MovierecError, match=r"can't be written.*logging\.dir"):
+        setup_logging(load_config())

