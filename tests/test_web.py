@@ -517,7 +517,6 @@ def test_many_clients_while_versions_change(root, recommender):
             version = f"v1.{number}.0"
             versions[version] = other_version(root, recommender, version, number / 5)
     finally:
-        last = app.test_client().get("/api/v1/movies/1/similar?k=5").json
         stop.set()
         for thread in threads:
             thread.join()
@@ -525,7 +524,6 @@ def test_many_clients_while_versions_change(root, recommender):
     assert not failures and len(answers) > 50
     assert all(answer["items"] == expected[answer["model_version"]] for answer in answers)
     assert len({answer["model_version"] for answer in answers}) > 1
-    assert last["model_version"] in ("v1.4.0", "v1.5.0")  # another thread may be loading v1.5.0 just then
     assert app.test_client().get("/readyz").json["model_version"] == "v1.5.0"
 
 
