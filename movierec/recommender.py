@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ARTICLES', 'FAR', 'COLUMNS', 'SEARCH_CUTOFF', 'INDEX_ARRAYS', 'plain', 'title_names', 'readings', 'markdown_table',
-           'Results', 'ranked', 'join_words', 'why_similar', 'Explanation', 'explain_similarity', 'MovieNotFound',
-           'AmbiguousTitle', 'not_found', 'note_on_doubles', 'check_methods', 'shown', 'check_text', 'check_k',
-           'check_choice', 'check_years', 'checked_column', 'checked_movies', 'with_rating_counts', 'name_table',
-           'rows_named', 'search_scores', 'Recommender']
+           'Results', 'ranked', 'join_words', 'why_similar', 'Explanation', 'explain_similarity', 'shown',
+           'MovieNotFound', 'AmbiguousTitle', 'not_found', 'note_on_doubles', 'check_text', 'check_k', 'check_choice',
+           'check_methods', 'check_years', 'checked_column', 'checked_movies', 'with_rating_counts', 'name_table',
+           'rows_named', 'search_scores', 'filter_mask', 'Recommender']
 
 # %% ../nbs/06_recommender.ipynb #2009d6aa
 import difflib
@@ -67,7 +67,7 @@ def readings(
     found = re.fullmatch(r"(.*\S)\s+([0-9]{4})", text, flags=re.S)
     return [(title_names(text)[0], None)] + ([(title_names(found[1])[0], int(found[2]))] if found else [])
 
-# %% ../nbs/06_recommender.ipynb #07052841
+# %% ../nbs/06_recommender.ipynb #7cad73d7
 def markdown_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str],
@@ -83,7 +83,7 @@ def markdown_table(
     lines = [columns, ["---"] * len(columns), *([cell(row[c]) for c in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-
+# %% ../nbs/06_recommender.ipynb #b6aed81a
 @dataclass(frozen=True)
 class Results:
     "A ranked list of movies, with where it came from."
@@ -157,7 +157,7 @@ def why_similar(
         parts.append("same year" if gap == 0 else f"{years} {'later' if gap > 0 else 'earlier'}")
     return "; ".join(parts)
 
-# %% ../nbs/06_recommender.ipynb #2c383645
+# %% ../nbs/06_recommender.ipynb #d51556b9
 @dataclass(frozen=True)
 class Explanation:
     "How one similarity comes about."
@@ -183,7 +183,7 @@ class Explanation:
         head = f"**{self.movie['title']}** and **{self.other['title']}**: {self.score:.4f} ({self.method})"
         return f"{head}\n\n{markdown_table(self.frame.to_dicts(), self.frame.columns)}"
 
-
+# %% ../nbs/06_recommender.ipynb #e603ab16
 def explain_similarity(
     movie: Mapping[str, Any],  # with title, genres and year
     other: Mapping[str, Any],
@@ -214,7 +214,18 @@ def explain_similarity(
         frame.sort("contribution", descending=True, maintain_order=True),
     )
 
-# %% ../nbs/06_recommender.ipynb #39d8e16a
+# %% ../nbs/06_recommender.ipynb #790d890b
+def shown(
+    value: Any,
+) -> str:  # at most 60 characters
+    "A value as an error shows it."
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+# %% ../nbs/06_recommender.ipynb #ebf98f14
 class MovieNotFound(QueryError):
     "No movie has this id or title; `candidates` holds the nearest ones."
 
@@ -239,7 +250,7 @@ def not_found(
         return AmbiguousTitle(films, candidates)
     return MovieNotFound(f"no movie is called {shown(text)}. Nearest: {listed}.", candidates)
 
-
+# %% ../nbs/06_recommender.ipynb #66e79abc
 def note_on_doubles(
     entries: pl.DataFrame,  # of one film: title, movie_id, n_ratings; the one that is used first
 ) -> str | None:
@@ -249,28 +260,7 @@ def note_on_doubles(
     ids = [f"{movie_id} ({n} ratings)" for movie_id, n in entries.select("movie_id", "n_ratings").iter_rows()]
     return f"{entries['title'][0]} stands {len(entries)} times: {join_words(ids)}. The most rated is used."
 
-
-def check_methods(
-    methods: Any,
-    default_method: Any,
-) -> None:
-    "Raise `QueryError` unless `methods` names at least one method, and the default is among them."
-    for method in methods or [None]:
-        check_choice("method", method, list(EXACT))
-    check_choice("default_method", default_method, list(methods))
-
-
-def shown(
-    value: Any,
-) -> str:  # at most 60 characters
-    "A value as an error shows it."
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
+# %% ../nbs/06_recommender.ipynb #3bedf867
 def check_text(
     text: Any,
 ) -> str:
@@ -292,7 +282,7 @@ def check_k(
         raise QueryError(f"k is {shown(k)}, expected a whole number of at least 1")
     return number
 
-
+# %% ../nbs/06_recommender.ipynb #57aeace4
 def check_choice(
     what: str,  # for the error: 'genre', 'method'
     value: Any,
@@ -307,6 +297,16 @@ def check_choice(
     raise QueryError(f"{what} {shown(value)} is not known{hint}; expected one of {', '.join(choices)}")
 
 
+def check_methods(
+    methods: Any,
+    default_method: Any,
+) -> None:
+    "Raise `QueryError` unless `methods` names at least one method, and the default is among them."
+    for method in methods or [None]:
+        check_choice("method", method, list(EXACT))
+    check_choice("default_method", default_method, list(methods))
+
+# %% ../nbs/06_recommender.ipynb #7b03bfbe
 FAR = 10**6  # years: beyond all catalogues
 
 
@@ -438,10 +438,29 @@ def search_scores(
         best = np.maximum(best, nearest if year is None else nearest - 0.1 * (years != year))
     return best.round(2)
 
+# %% ../nbs/06_recommender.ipynb #3c02429c
+def filter_mask(
+    movies: pl.DataFrame,  # with genres and year
+    known: Sequence[str],  # every genre there is
+    genres: Sequence[str] | None = None,  # any of them; None or none: all movies
+    years: tuple[int | None, int | None] | None = None,  # first and last, None: no limit
+) -> np.ndarray:  # (movies,) bool
+    "Which movies pass the filters. Raises `QueryError` for an unknown genre or years that are no pair."
+    mask = np.ones(len(movies), dtype=bool)
+    if genres is not None and (isinstance(genres, str) or not isinstance(genres, Sequence)):
+        raise QueryError(f"genres is {shown(genres)}, expected a list of genre names")
+    if genres:
+        wanted = [check_choice("genre", genre, known) for genre in genres]
+        mask &= movies["genres"].list.eval(pl.element().is_in(wanted)).list.any().to_numpy()
+    if years is not None:
+        low, high = check_years(years)
+        mask &= movies["year"].is_between(low, high).fill_null(False).to_numpy()
+    return mask
+
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #23e76a91
+# %% ../nbs/06_recommender.ipynb #63e75632
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -555,23 +574,6 @@ class Recommender:
         nearest = [self.movie(row) for row in rows] or self.search(text, 5).frame.to_dicts()
         raise not_found(text, nearest, ambiguous=bool(rows))
 
-    def allowed(
-        self,
-        genres: Sequence[str] | None = None,  # any of them
-        years: tuple[int | None, int | None] | None = None,  # first and last
-    ) -> np.ndarray:  # (movies,) bool
-        "Which movies pass the filters; a movie without a year passes no filter on years."
-        mask = np.ones(len(self.movies), dtype=bool)
-        if genres is not None and (isinstance(genres, str) or not isinstance(genres, Sequence)):
-            raise QueryError(f"genres is {shown(genres)}, expected a list of genre names")
-        if genres:
-            wanted = [self.genres.index(check_choice("genre", genre, self.genres)) for genre in genres]
-            mask &= self.index.flags[self.index.vector_of][:, wanted].any(1)
-        if years is not None:
-            low, high = check_years(years)
-            mask &= self.movies["year"].is_between(low, high).fill_null(False).to_numpy()
-        return mask
-
     def similar(
         self,
         movie: int | str,  # an id, or a title as people type it
@@ -582,7 +584,7 @@ class Recommender:
     ) -> Results:
         "The k movies most like `movie`, exactly; never itself or its double. Raises `QueryError`."
         k, method = check_k(k), self.method(method)
-        allowed = self.allowed(genres, years)
+        allowed = filter_mask(self.movies, self.genres, genres, years)
         row, note = self.find(movie)
         this = self.movie(row)
         allowed &= ~((self.movies["title"] == this["title"]) & self.movies["year"].eq_missing(this["year"])).to_numpy()
@@ -616,7 +618,7 @@ class Recommender:
         years: tuple[int | None, int | None] | None = None,
     ) -> Results:
         "The k movies whose names are nearest to `text`, typing errors included. Raises `QueryError`."
-        k, text, allowed = check_k(k), check_text(text), self.allowed(genres, years)
+        k, text, allowed = check_k(k), check_text(text), filter_mask(self.movies, self.genres, genres, years)
         names, rows = self.names
         scores = search_scores(text, names, self.movies["year"].cast(pl.Float64).to_numpy()[rows])
         order = np.lexsort((self.index.tie_place[rows], -scores))

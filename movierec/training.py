@@ -206,7 +206,7 @@ DATA_LICENCE = (
     "MovieLens data: research use, no redistribution; https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
 )
 
-# %% ../nbs/08_training.ipynb #c77aaa2e
+# %% ../nbs/08_training.ipynb #38977492
 def train(
     config: Config,
     progress: Progress = no_progress,

@@ -325,7 +325,7 @@ def page(
     values = {"q": "", "model_version": held.recommender and held.recommender.version} | values
     return Response(render_template(template, **values), status, mimetype="text/html")
 
-# %% ../nbs/09_web.ipynb #51e9e0bd
+# %% ../nbs/09_web.ipynb #f9cc6464
 MAX_QUERY_LENGTH = 200  # the longest title in MovieLens has 158 characters
 
 
@@ -341,7 +341,7 @@ def search_matches(
     except AmbiguousTitle as error:
         return "several", [dict(movie) for movie in error.candidates]
     except MovieNotFound:
-        near = rec.search(text, 20).frame.to_dicts()
+        near = rec.search(text, 12).frame.to_dicts()
         return ("near" if near else "none"), near
 
 # %% ../nbs/09_web.ipynb #eaafaa34

@@ -235,7 +235,7 @@ def test_the_trained_files_are_those_that_the_recommender_writes(trained_root, t
 
 
 SAVE = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 import numpy as np
 from movierec.artifacts import save
@@ -332,7 +332,7 @@ def slow(folder):
     write(folder)
     (folder / sys.argv[3]).touch()
     while len(list(root.glob(".v*.partial"))) < 2 and not (root / version).exists():
-        pass
+        time.sleep(0.001)
 save(root, version, slow, {})
 """
     command = [sys.executable, "-c", SAVE + script, str(root), "v1.0.1"]

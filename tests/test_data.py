@@ -10,6 +10,7 @@ import sys
 import threading
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -442,7 +443,7 @@ def test_fetches_at_the_same_time_into_one_folder_all_succeed(before, tmp_path, 
     script = """
 def together(progress):
     Path(f'{folder}.{os.getpid()}').touch()
-    while len(list(folder.parent.glob('ml-100k.*'))) < 4: pass
+    while len(list(folder.parent.glob('ml-100k.*'))) < 4: time.sleep(0.001)
     return data.read_folder(Path(os.environ['DATA']))
 folder = Path(sys.argv[1])
 data.fetch(folder, sources={'good': together})
@@ -452,6 +453,30 @@ data.fetch(folder, sources={'good': together})
     assert check_digests(read_folder(folder)) == []
     others = [path for path in folder.iterdir() if path.name not in files]
     assert [path.read_bytes() for path in others] == ([b"damaged"] * 3 if before == "damaged files" else [])
+
+
+def test_an_altered_file_is_kept_also_when_another_program_mends_it_at_that_moment(folder, files, monkeypatch):
+    (folder / "u.item").write_bytes(b"mine")
+    real = Path.read_bytes
+
+    def read_then_be_overtaken(path):
+        content = real(path)
+        if content == b"mine" and path.name == "u.item":
+            monkeypatch.undo()
+            place(files, folder)  # the other program's
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_then_be_overtaken)
+    place(files, folder)
+    assert read_folder(folder) == files
+    assert [path.read_bytes() for path in folder.glob("u.item.altered-*")] == [b"mine"]
+
+
+def test_a_half_written_file_that_its_program_finishes_meanwhile_is_no_fault(tmp_path, files, monkeypatch):
+    real = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: [*real(path, pattern), path / ".u.data.1.partial"])
+    place(files, tmp_path)
+    assert read_folder(tmp_path) == files
 
 
 # Folds
