@@ -9,7 +9,7 @@ __all__ = ['log', 'RETRY_SECONDS', 'Whole', 'Year', 'GenreName', 'Query', 'SECUR
            'add_headers', 'describe_problem', 'on_error', 'holder', 'similar_json', 'healthz', 'readyz', 'page',
            'search_matches', 'most_rated', 'home', 'filled_in', 'other_entries', 'film', 'create_app']
 
-# %% ../nbs/09_web.ipynb #c4c8edce
+# %% ../nbs/09_web.ipynb #839cc714
 import json
 import logging
 import os
@@ -24,12 +24,13 @@ from threading import Lock
 from typing import Annotated, Any, TypeVar, get_origin
 from urllib.parse import quote
 
+from click import ClickException
 from flask import Flask, Response, current_app, g, render_template, request, url_for
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from werkzeug.exceptions import HTTPException
 
 from .artifacts import LATEST, ArtifactError, NoModel
-from .config import Config, Method, MovierecError, load_config
+from .config import Config, ConfigError, Method, MovierecError, load_config
 from .recommender import AmbiguousTitle, MovieNotFound, Recommender, Results
 
 # %% ../nbs/09_web.ipynb #edc54e52
@@ -412,12 +413,15 @@ def film(
         problem=problem,
     )
 
-# %% ../nbs/09_web.ipynb #343a1060
+# %% ../nbs/09_web.ipynb #995028fe
 def create_app(
     config: Config | None = None,  # None reads the settings
 ) -> Flask:
-    "The web application, serving `artifacts/latest`."
-    config = load_config() if config is None else config
+    "The web application, serving `artifacts/latest`. Raises `ClickException`, which Flask shows, for wrong settings."
+    try:
+        config = load_config() if config is None else config
+    except ConfigError as error:
+        raise ClickException(str(error)) from error
     app = Flask("movierec")
     app.extensions["movierec"] = ModelHolder(config.artifacts_dir)
     app.before_request(note_request)

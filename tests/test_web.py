@@ -562,3 +562,15 @@ def test_importing_the_module_loads_no_model():
         "import movierec.web, flask; assert not [v for v in vars(movierec.web).values() if isinstance(v, flask.Flask)]"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, timeout=60).returncode == 0
+
+
+def test_wrong_settings_are_one_sentence_for_whoever_starts_the_server(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "movierec.web", "run"],
+        env=os.environ | {"MOVIEREC_HOME": str(tmp_path), "MOVIEREC_FEATURES__YEAR_WEIGHT": "heavy"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "MOVIEREC_FEATURES__YEAR_WEIGHT is 'heavy'" in done.stderr and "Traceback" not in done.stderr
