@@ -101,7 +101,7 @@ def open_seal(
         raise FormatError(f"{where} has format {metadata.get('format')}, this program reads {FORMAT}. {REMEDY}")
     return metadata
 
-# %% ../nbs/05_artifacts.ipynb #ab6dfea9
+# %% ../nbs/05_artifacts.ipynb #1efb5483
 def sync(
     path: Path,  # a file or a folder
 ) -> None:
@@ -138,6 +138,8 @@ def save(
         partial.rename(folder)
         sync(root)
     except OSError as error:
+        if folder.exists():
+            raise ArtifactError(f"another program has written {folder} meanwhile; it was left as it is.") from error
         reason = error.strerror or str(error)
         raise ArtifactError(
             f"version {version} can't be written to {root}: {reason}. Nothing was changed. Make room or mend the "
@@ -157,7 +159,7 @@ def write_table(
     table.write_parquet(content)
     path.write_bytes(content.getvalue())
 
-# %% ../nbs/05_artifacts.ipynb #d1926c45
+# %% ../nbs/05_artifacts.ipynb #e439dd35
 LATEST = "latest"
 
 
@@ -254,7 +256,7 @@ class Artifact:
                 problems.append(str(error))
         return problems
 
-# %% ../nbs/05_artifacts.ipynb #a78dac0e
+# %% ../nbs/05_artifacts.ipynb #e87df154
 def open_version(
     root: Path,  # the folder of all versions
     version: str = LATEST,  # v1.0.0, or 'latest' for the one in use

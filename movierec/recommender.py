@@ -326,7 +326,7 @@ def check_years(
         raise QueryError(f"years is {shown(years)}: the first year is after the last one")
     return low, high
 
-# %% ../nbs/06_recommender.ipynb #23fe3ea6
+# %% ../nbs/06_recommender.ipynb #c3d745b4
 COLUMNS: dict[str, tuple[Any, str]] = {
     "movie_id": (pl.Int64, "whole numbers"),
     "title": (pl.String, "text"),
@@ -373,6 +373,10 @@ def checked_movies(
     movies: pl.DataFrame,
 ) -> pl.DataFrame:  # (movies, 4): movie_id, title, year, genres
     "The columns that a catalogue must have. Raises `DataError` if one is missing or wrong, or an id stands twice."
+    if not isinstance(movies, pl.DataFrame):
+        raise DataError(
+            f"movies is a {type(movies).__name__}, expected a polars DataFrame (pl.DataFrame(...) makes one)"
+        )
     table = pl.DataFrame([checked_column(movies, name) for name in COLUMNS])
     if len(twice := table.filter(pl.col("movie_id").is_duplicated())):
         raise DataError(f"movie_id {twice['movie_id'][0]} stands twice in the table of movies; expected once")
