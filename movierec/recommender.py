@@ -9,9 +9,10 @@ __all__ = ['ARTICLES', 'FAR', 'COLUMNS', 'SEARCH_CUTOFF', 'INDEX_ARRAYS', 'plain
            'check_methods', 'check_years', 'checked_column', 'checked_movies', 'with_rating_counts', 'name_table',
            'rows_named', 'search_scores', 'filter_mask', 'Recommender']
 
-# %% ../nbs/06_recommender.ipynb #2009d6aa
+# %% ../nbs/06_recommender.ipynb #d1b1c443
 import difflib
 import operator
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -326,7 +327,7 @@ def check_years(
         raise QueryError(f"years is {shown(years)}: the first year is after the last one")
     return low, high
 
-# %% ../nbs/06_recommender.ipynb #c3d745b4
+# %% ../nbs/06_recommender.ipynb #c236809f
 COLUMNS: dict[str, tuple[Any, str]] = {
     "movie_id": (pl.Int64, "whole numbers"),
     "title": (pl.String, "text"),
@@ -464,7 +465,7 @@ def filter_mask(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #63e75632
+# %% ../nbs/06_recommender.ipynb #ad2f1d92
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -522,7 +523,7 @@ class Recommender:
     def load(
         cls,
         version: str = "latest",  # v1.0.0, or 'latest' for the one in use
-        root: str | Path | None = None,  # folder of all versions; None takes the one in the settings
+        root: str | os.PathLike[str] | None = None,  # folder of all versions; None takes the one in the settings
     ) -> "Recommender":
         "A trained version, its files verified. Raises `ArtifactError`."
         return cls.from_artifact(open_version(load_config().artifacts_dir if root is None else Path(root), version))
