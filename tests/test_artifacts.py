@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from conftest import UNMEASURED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -247,10 +248,9 @@ def write(folder):
 
 
 def run(script, *arguments):
-    "Run Python code in a process of its own; not measured, because a full disk is full for a measurement's file too."
+    "Run Python code in a process of its own."
     command = [sys.executable, "-c", SAVE + script, *map(str, arguments)]
-    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
-    return subprocess.run(command, env=unmeasured, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=UNMEASURED, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import UNMEASURED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -333,12 +334,10 @@ def test_files_that_are_not_the_published_ones_are_not_placed(files, tmp_path):
 
 def run(script, *arguments, environment=None, wait=True):
     "Run Python code in a process of its own, with DATA, the folder of the published files, and its arguments."
-    import os
-
     head = "import os, sys, signal, time\nfrom pathlib import Path\nfrom movierec import data\n"
     process = subprocess.Popen(
         [sys.executable, "-c", head + script, *map(str, arguments)],
-        env=os.environ | {"DATA": str(load_config().data_dir)} | (environment or {}),
+        env=UNMEASURED | {"DATA": str(load_config().data_dir)} | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import UNMEASURED
 
 from movierec.config import load_config
 from movierec.recommender import Recommender
@@ -109,7 +110,7 @@ def test_killed_while_training_leaves_the_old_version_in_use(copy):
     variables = {"MOVIEREC_HOME": str(copy), "MOVIEREC_DATA__DIR": str(load_config().data_dir)}
     process = subprocess.Popen(
         [MOVIEREC, "train", "--version", "v1.0.1"],
-        env=os.environ | variables,
+        env=UNMEASURED | variables,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
