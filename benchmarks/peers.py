@@ -132,10 +132,11 @@ def rectools_lists(model: Any, base: pl.DataFrame, settings: Settings) -> Callab
     interactions = pd.DataFrame(dict(zip(columns, [used[c].to_numpy() for c in used.columns], strict=True)))
     dataset = Dataset.construct(interactions.assign(**{Columns.Datetime: pd.Timestamp("1998-01-01")}))
     model.fit(dataset)
+    with_signal = set(interactions[Columns.User])
     rated = {int(user): set(m) for user, m in base.group_by("user_id").agg("movie_id").iter_rows()}
 
     def lists(users: list[int]) -> Lists:
-        known = [user for user in users if user in set(interactions[Columns.User])]
+        known = [user for user in users if user in with_signal]
         extra = int((matrix.rated.sum(1).A1 - (matrix.values > 0).sum(1).A1).max())
         table = model.recommend(known, dataset, k=K + extra, filter_viewed=True)
         found: Lists = {user: [] for user in users}

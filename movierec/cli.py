@@ -6,7 +6,7 @@
 __all__ = ['as_json', 'config_file', 'data_dir', 'number', 'version_option', 'genre', 'year_from', 'year_to', 'user_errors',
            'print_json', 'progress_bar', 'error_console', 'print_table', 'as_text', 'main', 'version_name',
            'configured', 'fetch_command', 'train_command', 'versions_command', 'show', 'recommender', 'similar_command',
-           'search_command']
+           'search_command', 'stars', 'recommend_command']
 
 # %% ../nbs/10_cli.ipynb #33062ce2
 import json
@@ -89,11 +89,11 @@ def as_text(
         return f"{value:.4f}"
     return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
 
-# %% ../nbs/10_cli.ipynb #5d1c1a45
+# %% ../nbs/10_cli.ipynb #c3233ad8
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="movierec")
 def main() -> None:
-    "A movie recommender you can read: MovieLens in, similar movies out."
+    "A movie recommender you can read: ratings in, movies to your taste out."
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -273,3 +273,53 @@ def similar_command(
 def search_command(text: str, k: int, version: str | None, file: Path | None, as_json: bool) -> None:
     "Find movies by TEXT, typing errors included."
     show(recommender(file, version).search(text, k), ["rank", "movie_id", "title", "genres", "score"], as_json)
+
+# %% ../nbs/10_cli.ipynb #1ea2ac62
+def stars(
+    likes: Sequence[str],  # movies as people type them
+    dislikes: Sequence[str],
+) -> dict[int | str, float]:
+    "Five stars for each movie that is liked, one for each that is not."
+    names = [*likes, *dislikes]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise click.UsageError(f"{twice[0]!r} stands twice in --like and --dislike; name each movie once.")
+    return {name: 5.0 for name in likes} | {name: 1.0 for name in dislikes}
+
+
+@main.command("recommend")
+@click.option("--like", "likes", multiple=True, help="A movie you love (5 stars), by id or title; repeat for more.")
+@click.option("--dislike", "dislikes", multiple=True, help="A movie you can't stand (1 star); repeat for more.")
+@click.option("--user", type=int, help="Instead: the ratings of this user of the data.")
+@number
+@click.option("--diversity", type=float, default=0.0, help="From 0, the best scores, to 1, as different as can be.")
+@click.option("--exclude", multiple=True, help="A movie to leave out; repeat for more.")
+@genre
+@year_from
+@year_to
+@version_option
+@config_file
+@as_json
+@user_errors
+def recommend_command(
+    likes: tuple[str, ...],
+    dislikes: tuple[str, ...],
+    user: int | None,
+    k: int,
+    diversity: float,
+    exclude: tuple[str, ...],
+    genres: tuple[str, ...],
+    year_from: int | None,
+    year_to: int | None,
+    version: str | None,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    "List the movies most to somebody's taste."
+    if user is not None and (likes or dislikes):
+        raise click.UsageError("--user takes the ratings of the data; leave out --like and --dislike.")
+    given = stars(likes, dislikes)
+    rec = recommender(file, version)
+    ratings = given if user is None else rec.ratings_of(user)
+    years = (year_from, year_to) if year_from or year_to else None
+    results = rec.recommend(ratings, k, genres, years, exclude, diversity)
+    show(results, ["rank", "title", "genres", "score", "why"], as_json)

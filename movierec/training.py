@@ -7,7 +7,7 @@ __all__ = ['log', 'DATA_LICENCE', 'config_snapshot', 'library_versions', 'proven
            'write_pickle', 'matrix_exports', 'write_exports', 'as_pandas', 'describe', 'train', 'check_unchanged',
            'train_if_needed']
 
-# %% ../nbs/08_training.ipynb #55d43b73
+# %% ../nbs/08_training.ipynb #847e6c4e
 import io
 import logging
 import os
@@ -33,7 +33,6 @@ from movierec.artifacts import (
     save,
     set_latest,
     to_json,
-    write_table,
 )
 from .config import Config
 from .data import Dataset, Progress, load, no_progress, sha256
@@ -44,7 +43,7 @@ from .similarity import cosine_matrix, jaccard_matrix
 # %% ../nbs/08_training.ipynb #3f664e77
 log = logging.getLogger("movierec.training")
 
-# %% ../nbs/08_training.ipynb #71d9b158
+# %% ../nbs/08_training.ipynb #12844811
 def config_snapshot(
     config: Config,
 ) -> dict[str, Any]:
@@ -52,6 +51,7 @@ def config_snapshot(
     return {
         "features": config.features.model_dump(mode="json"),
         "similarity": config.similarity.model_dump(mode="json"),
+        "taste": config.taste.model_dump(mode="json"),
         "model": {"max_matrix_movies": config.model.max_matrix_movies},
     }
 
@@ -98,7 +98,7 @@ def step(
     log.info(f"{name}: {told}" if told else name, extra={"step": number, "seconds": seconds, **facts})
     progress(name, number, total)
 
-# %% ../nbs/08_training.ipynb #174ff21b
+# %% ../nbs/08_training.ipynb #13187e1a
 @dataclass(frozen=True)
 class Trained:
     "What the steps before writing have made."
@@ -116,7 +116,7 @@ def build(
     features = build_features(dataset.movies, dataset.genres, config.features.year_weight)
     similarity = config.similarity
     recommender = Recommender.from_features(
-        dataset.movies, dataset.ratings, features, similarity.methods, similarity.default_method
+        dataset.movies, dataset.ratings, features, similarity.methods, similarity.default_method, config.taste
     )
     return Trained(dataset, features, recommender)
 
@@ -173,7 +173,7 @@ def as_pandas(
         }
     )
 
-# %% ../nbs/08_training.ipynb #2dda5a82
+# %% ../nbs/08_training.ipynb #5b718f65
 def describe(
     trained: Trained,
     config: Config,
@@ -190,6 +190,7 @@ def describe(
             "ratings": len(dataset.ratings),
             "users": dataset.ratings["user_id"].n_unique(),
             "feature_vectors": len(trained.recommender.index.flags),
+            "learned_movies": 0 if trained.recommender.taste is None else len(trained.recommender.taste.rows),
         },
         "feature_names": list(features.names),
         "scaler": {
@@ -206,7 +207,7 @@ DATA_LICENCE = (
     "MovieLens data: research use, no redistribution; https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
 )
 
-# %% ../nbs/08_training.ipynb #38977492
+# %% ../nbs/08_training.ipynb #252fc747
 def train(
     config: Config,
     progress: Progress = no_progress,
@@ -226,14 +227,15 @@ def train(
         progress("nothing to do", total, total)
         return version, False
     with threadpool_limits(limits=1):
-        with step("build the index", 2, total, progress) as facts:
+        with step("build the index and learn taste", 2, total, progress) as facts:
             trained = build(dataset, config)
             facts.update(feature_vectors=len(trained.recommender.index.flags))
+            if trained.recommender.taste is not None:
+                facts.update(learned_movies=len(trained.recommender.taste.rows))
         with step("write the version", 3, total, progress) as facts:
 
             def write(folder: Path) -> None:
                 trained.recommender.write(folder)
-                write_table(dataset.ratings, folder / "ratings.parquet")
                 write_exports(trained, config, folder)
 
             folder = save(root, version, write, describe(trained, config))

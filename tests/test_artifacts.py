@@ -33,8 +33,12 @@ from movierec.artifacts import (
 )
 from movierec.config import VERSION_PATTERN, ConfigError, load_config
 from movierec.recommender import Recommender
+from movierec.taste import TASTE_ARRAYS
 
-READ_BY_LOAD = ["movies.parquet", "flags.npy", "years.npy", "vector_of.npy", "tie_place.npy", METADATA]
+READ_BY_LOAD = [
+    *("movies.parquet", "ratings.parquet", "flags.npy", "years.npy", "vector_of.npy", "tie_place.npy", METADATA),
+    *(f"taste_{name}.npy" for name in TASTE_ARRAYS),
+]
 
 
 @pytest.fixture
