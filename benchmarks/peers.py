@@ -1,18 +1,14 @@
-"""Recommenders of other libraries on our folds: settings in, lists of ten out, as Parquet. Runs in an environment of its own.
+"""Recommenders of other libraries on our folds: settings in, lists of ten out, as Parquet, in their own environment.
 
     python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     .venv-peers/bin/python benchmarks/peers.py list
     .venv-peers/bin/python benchmarks/peers.py search WORK OUT --trials 20 --seed 0
     .venv-peers/bin/python benchmarks/peers.py final WORK OUT --settings settings.json
 
-WORK holds a folder for each split, with base.parquet (user_id, movie_id, rating) and users.parquet (user_id). What the lists
-are worth is decided elsewhere (benchmarks/leaderboard.py): nothing here ever sees a test rating.
+WORK holds a folder for each split, with base.parquet (user_id, movie_id, rating) and users.parquet (user_id). What the
+lists are worth is decided elsewhere (benchmarks/leaderboard.py): nothing here ever sees a test rating. `make bench`
+runs it on one thread (OMP_NUM_THREADS=1), so that times can be compared.
 """
-
-import os
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LK_NUM_THREADS", "LK_NUM_BACKEND_THREADS"):
-    os.environ[name] = "1"
 
 import argparse
 import json
@@ -29,6 +25,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from scipy import sparse
+from trials import Settings, draw, write
 
 K = 10
 SEED = 0
@@ -39,7 +36,6 @@ INPUTS = {  # what 1 to 5 stars are worth
     "stars": (1, 2, 3, 4, 5),
 }
 
-Settings = dict[str, Any]
 Lists = dict[int, list[int]]  # movie ids, best first, by user id
 Fit = Callable[[pl.DataFrame, Settings], Callable[[list[int]], Lists]]
 
@@ -98,9 +94,7 @@ def implicit_als(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]]
     from implicit.cpu.als import AlternatingLeastSquares
 
     chosen = {k: v for k, v in settings.items() if k != "input"}
-    return implicit_lists(
-        AlternatingLeastSquares(**chosen, num_threads=1, random_state=SEED), Matrix(base, settings)
-    )
+    return implicit_lists(AlternatingLeastSquares(**chosen, num_threads=1, random_state=SEED), Matrix(base, settings))
 
 
 def implicit_bpr(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
@@ -211,12 +205,12 @@ def lightfm_warp(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]]
     weights = matrix.values.tocoo()
     likes = sparse.coo_matrix((np.ones_like(weights.data), (weights.row, weights.col)), weights.shape)
     model.fit(likes, sample_weight=weights, epochs=settings["epochs"], num_threads=1)
-    user_bias, user_vectors = model.get_user_representations()
+    _, user_vectors = model.get_user_representations()
     movie_bias, movie_vectors = model.get_item_representations()
     return lambda users: matrix.top(users, lambda rows: user_vectors[rows] @ movie_vectors.T + movie_bias)
 
 
-# What is searched: the first value of each list is the library's default; a pair of numbers is a range, drawn evenly in the logarithm.
+# What is searched, as trials.draw reads it; the first value of each is the library's default.
 
 MODELS: dict[str, tuple[str, Fit, Settings]] = {
     "implicit-als": (
@@ -297,21 +291,6 @@ MODELS: dict[str, tuple[str, Fit, Settings]] = {
 }
 
 
-def draw(space: Settings, trials: int, seed: int) -> list[Settings]:
-    "Settings to try: first the library's defaults, then random ones."
-    rng = np.random.default_rng(seed)
-
-    def one(choices: list[Any]) -> Any:
-        numbers = [c for c in choices if isinstance(c, tuple)]
-        if numbers:
-            low, high = np.log(numbers[0])
-            return float(f"{np.exp(rng.uniform(low, high)):.4g}")
-        return choices[int(rng.integers(len(choices)))]
-
-    drawn = [{name: choices[0] for name, choices in space.items()}]
-    return drawn + [{name: one(choices) for name, choices in space.items()} for _ in range(trials - 1)]
-
-
 def run(model: str, split: Path, settings: Settings) -> tuple[pl.DataFrame, dict[str, Any]]:
     "The lists of one model on one split (user_id, rank, movie_id), and its settings and seconds."
     base = pl.read_parquet(split / "base.parquet")
@@ -325,18 +304,6 @@ def run(model: str, split: Path, settings: Settings) -> tuple[pl.DataFrame, dict
     table = pl.DataFrame(rows, {"user_id": pl.Int64, "rank": pl.Int64, "movie_id": pl.Int64}, orient="row")
     seconds = {"fit_seconds": round(fitted - start, 4), "recommend_seconds": round(done - fitted, 4)}
     return table, {"settings": settings, **seconds}
-
-
-def write(table: pl.DataFrame, about: Any, path: Path) -> None:
-    "Write path.parquet and then path.json, each as a whole."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, save in (
-        (".parquet", table.write_parquet),
-        (".json", lambda p: Path(p).write_text(json.dumps(about, indent=1) + "\n")),
-    ):
-        partial = path.with_name(path.name + suffix + ".partial")
-        save(partial)
-        partial.rename(path.with_name(path.name + suffix))
 
 
 def search(work: Path, out: Path, models: list[str], splits: list[str], trials: int, seed: int) -> None:

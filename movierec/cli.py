@@ -6,7 +6,7 @@
 __all__ = ['as_json', 'config_file', 'data_dir', 'number', 'version_option', 'genre', 'year_from', 'year_to', 'user_errors',
            'print_json', 'progress_bar', 'error_console', 'print_table', 'as_text', 'main', 'version_name',
            'configured', 'fetch_command', 'train_command', 'versions_command', 'show', 'recommender', 'similar_command',
-           'search_command', 'stars', 'recommend_command']
+           'search_command', 'stars', 'recommend_command', 'evaluate_command']
 
 # %% ../nbs/10_cli.ipynb #33062ce2
 import json
@@ -323,3 +323,28 @@ def recommend_command(
     years = (year_from, year_to) if year_from or year_to else None
     results = rec.recommend(ratings, k, genres, years, exclude, diversity)
     show(results, ["rank", "title", "genres", "score", "why"], as_json)
+
+# %% ../nbs/10_cli.ipynb #06cea16c
+@main.command("evaluate")
+@version_option
+@data_dir
+@config_file
+@as_json
+@user_errors
+def evaluate_command(version: str | None, data: Path | None, file: Path | None, as_json: bool) -> None:
+    "Measure a version on the folds u1 to u5, and write evaluation.json and MODEL_CARD.md."
+    from movierec.evaluation import evaluate_version
+
+    with progress_bar(error_console()) as progress:
+        artifact, report = evaluate_version(configured(file, data), version or "latest", progress)
+    if as_json:
+        return print_json(report)
+    metrics = ["ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "map_at_10", "hit_rate_at_10", "coverage"]
+    cold = {name: figures["ndcg_at_10"] for name, figures in report["cold"].items()}
+    rows = [
+        {"model": name, "cold": cold[name]} | {m.removesuffix("_at_10"): figures[m] for m in metrics}
+        for name, figures in report["models"].items()
+    ]
+    print_table(rows, ["model", *(m.removesuffix("_at_10") for m in metrics), "cold"])
+    click.echo("Top 10; mean over the folds u1 to u5. cold: NDCG among movies whose ratings were hidden.")
+    click.echo(f"Written to evaluation.json and MODEL_CARD.md in {artifact.folder}.")

@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['RELEVANT', 'Scores', 'Fit', 'METRICS', 'K', 'LISTS', 'COLD_SHARE', 'COLD_DRAWS', 'hits', 'precision_at_k',
            'recall_at_k', 'hit_rate_at_k', 'reciprocal_rank_at_k', 'average_precision_at_k', 'ndcg_at_k', 'coverage',
-           'gini', 'novelty', 'popularity', 'diversity', 'Split', 'stars_matrix', 'make_split', 'folds', 'fit_random',
-           'fit_popular', 'fit_cosine', 'fit_jaccard', 'fit_item_knn', 'fit_taste_model', 'fit_ratings_only',
-           'standard_models', 'top_k', 'recommend_lists', 'user_metrics', 'list_metrics', 'mean_and_error',
-           'paired_difference', 'compare', 'figures', 'cold_splits', 'protocol', 'evaluate', 'model_card',
-           'evaluate_version']
+           'gini', 'novelty', 'popularity', 'diversity', 'Split', 'stars_matrix', 'make_split', 'folds', 'hold_out',
+           'fit_random', 'fit_popular', 'fit_cosine', 'fit_jaccard', 'fit_item_knn', 'fit_taste_model',
+           'fit_ratings_only', 'standard_models', 'top_k', 'recommend_lists', 'user_metrics', 'list_metrics',
+           'mean_and_error', 'paired_difference', 'compare', 'figures', 'cold_splits', 'figures_over_draws', 'protocol',
+           'shifted', 'evaluate', 'model_card', 'evaluate_version']
 
-# %% ../nbs/07_evaluation.ipynb #00f291db
+# %% ../nbs/07_evaluation.ipynb #42c7b2a9
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ def ndcg_at_k(items: Sequence[int], relevant: set[int], k: int) -> float:
     gain = sum(hit / np.log2(place + 1) for place, hit in enumerate(hits(items, relevant, k), 1))
     return float(gain / sum(1 / np.log2(place + 1) for place in range(1, min(k, len(relevant)) + 1)))
 
-# %% ../nbs/07_evaluation.ipynb #5d7131c4
+# %% ../nbs/07_evaluation.ipynb #cd412765
 def coverage(lists: Sequence[Sequence[int]], n_movies: int) -> float:
     "Share of the catalogue that stands on any list (Herlocker et al. 2004)."
     return len({item for items in lists for item in items}) / n_movies
@@ -155,6 +154,17 @@ def folds(dataset: Dataset) -> list[Split]:
     "The five folds of MovieLens 100k."
     return [make_split(f"u{i}", *fold(dataset.ratings, i), dataset) for i in range(1, 6)]
 
+# %% ../nbs/07_evaluation.ipynb #489455e7
+def hold_out(
+    ratings: pl.DataFrame,
+    share: float,  # to hide, from 0 to 1
+    seed: int,
+) -> tuple[pl.DataFrame, pl.DataFrame]:  # what stays, and what is hidden
+    "Hide a random share of the ratings."
+    hidden = np.zeros(len(ratings), dtype=bool)
+    hidden[np.random.default_rng([seed]).choice(len(ratings), int(len(ratings) * share), replace=False)] = True
+    return ratings.filter(~pl.Series(hidden)), ratings.filter(pl.Series(hidden))
+
 # %% ../nbs/07_evaluation.ipynb #ddcd47fc
 Scores = Callable[[np.ndarray], np.ndarray]  # (users, movies) stars to (users, movies) scores
 
@@ -224,7 +234,7 @@ def standard_models(config: TasteConfig) -> dict[str, Fit]:
         "taste": lambda split, features: fit_taste_model(split, features, config),
     }
 
-# %% ../nbs/07_evaluation.ipynb #22688d51
+# %% ../nbs/07_evaluation.ipynb #de3795ff
 def top_k(
     scores: np.ndarray,  # (movies,)
     candidates: np.ndarray,  # (movies,) bool
@@ -337,9 +347,9 @@ def figures(
         | {"standard_error": {column: error for column, (_, error) in means.items()}, "per_fold": per_fold}
     )
 
-# %% ../nbs/07_evaluation.ipynb #b2bdeac5
+# %% ../nbs/07_evaluation.ipynb #0c5a4673
 COLD_SHARE = 0.1
-COLD_DRAWS = 5
+COLD_DRAWS = 10
 
 
 def cold_splits(
@@ -356,7 +366,18 @@ def cold_splits(
         splits.append(Split(f"draw {seed}", base, (stars >= RELEVANT) & hidden, np.broadcast_to(hidden, stars.shape)))
     return splits
 
-# %% ../nbs/07_evaluation.ipynb #f38da8e5
+# %% ../nbs/07_evaluation.ipynb #4948e2df
+def figures_over_draws(
+    table: pl.DataFrame,  # of `user_metrics`
+    about_lists: Sequence[Mapping[str, float]],  # of `list_metrics`, for each draw
+) -> dict[str, Any]:
+    "As `figures`, with the standard error over the draws: the same users are in all of them, other movies in each."
+    found = figures(table, about_lists)
+    per_draw = {name: [row[name] for row in found["per_fold"]] for name in found["standard_error"]}
+    errors = {name: float(np.std(values, ddof=1) / np.sqrt(len(values))) for name, values in per_draw.items()}
+    return found | {"standard_error": errors}
+
+# %% ../nbs/07_evaluation.ipynb #01580796
 def protocol() -> dict[str, Any]:
     "How the figures were made, in words and numbers."
     return {
@@ -366,8 +387,13 @@ def protocol() -> dict[str, Any]:
         "k": K,
         "ties": "in random order, seed 0",
         "mean": "over folds, of the mean over users; standard errors with users as clusters",
-        "cold": f"all ratings of {COLD_SHARE:.0%} of the movies hidden, {COLD_DRAWS} draws; these ranked among themselves",
+        "cold": f"{COLD_DRAWS} draws of {COLD_SHARE:.0%} of the movies, all their ratings hidden, ranked among themselves",
     }
+
+
+def shifted(progress: Progress, start: int, total: int) -> Progress:
+    "A callback that counts from `start` on."
+    return lambda what, done, _: progress(what, start + done, total)
 
 
 def evaluate(
@@ -382,31 +408,20 @@ def evaluate(
     total = len(models) * sum(len(splits) for splits in parts.values())
     start, measured = 0, {}
     for part, splits in parts.items():
-        before = start
-        measured[part] = compare(
-            splits, models, features, lambda what, done, _, b=before: progress(what, b + done, total)
-        )
+        measured[part] = compare(splits, models, features, shifted(progress, start, total))
         start += len(models) * len(splits)
     warm = measured["folds"]
     differences = {
-        name: dict(
-            zip(
-                ("ndcg_at_10", "standard_error"),
-                paired_difference(warm["taste"][0], warm[name][0], "ndcg_at_10"),
-                strict=True,
-            )
-        )
-        for name in models
-        if name != "taste"
+        name: paired_difference(warm["taste"][0], warm[name][0], "ndcg_at_10") for name in models if name != "taste"
     }
     return {
         "protocol": protocol(),
         "models": {name: figures(*of_model) for name, of_model in warm.items()},
-        "taste_minus": differences,
-        "cold": {name: figures(*of_model) for name, of_model in measured["cold"].items()},
+        "taste_minus": {name: {"ndcg_at_10": gap, "standard_error": e} for name, (gap, e) in differences.items()},
+        "cold": {name: figures_over_draws(*of_model) for name, of_model in measured["cold"].items()},
     }
 
-# %% ../nbs/07_evaluation.ipynb #3d711538
+# %% ../nbs/07_evaluation.ipynb #72f4a94d
 def model_card(
     report: Mapping[str, Any],  # of `evaluate`
     metadata: Mapping[str, Any],  # of the version
@@ -449,17 +464,20 @@ def model_card(
 
 ## Intended use
 
-Lists of movies similar to a movie, and lists for a person who has rated some. For teaching, research and demonstration. Not for decisions about
-people, and not as it stands for a commercial service: the licence of the data does not allow that.
+Lists of movies similar to a movie, and lists for a person who has rated some. For teaching, research and
+demonstration. Not for decisions about people, and not as it stands for a commercial service: the licence of the data
+does not allow that.
 
 ## Data and licence
 
-{counts["ratings"]} ratings of {counts["movies"]} movies by {counts["users"]} users: {metadata["data"]["name"]}. {metadata["data"]["licence"]}
+{counts["ratings"]} ratings of {counts["movies"]} movies by {counts["users"]} users: {metadata["data"]["name"]}.
+{metadata["data"]["licence"]}
 
 ## Method
 
-Similarity: cosine over genres and release year, Jaccard over genres. Taste: a linear denoising autoencoder over graded ratings with
-content as side information, solved in closed form; {counts["learned_movies"]} movies have weights, content covers the rest.
+Similarity: cosine over genres and release year, Jaccard over genres. Taste: a linear denoising autoencoder over graded
+ratings with content as side information, solved in closed form; {counts["learned_movies"]} movies have weights,
+content covers the rest.
 
 ## Figures
 
@@ -469,7 +487,8 @@ Taste minus the others, NDCG@10, user by user, with two standard errors:
 
 {gaps}
 
-Movies that nobody has rated, ranked among themselves: NDCG@10 {cold["ndcg_at_10"]:.3f} (random: {report["cold"]["random"]["ndcg_at_10"]:.3f}).
+Movies that nobody has rated, ranked among themselves: NDCG@10 {cold["ndcg_at_10"]:.3f}
+(random: {report["cold"]["random"]["ndcg_at_10"]:.3f}).
 
 How they were made:
 
@@ -477,9 +496,10 @@ How they were made:
 
 ## Known limits
 
-- The ratings were given from September 1997 to April 1998, by people who came to one web site; newer movies and other people are not in them.
+- The ratings were given from September 1997 to April 1998, by people who came to one web site; newer movies and other
+  people are not in them.
 - Who rates a movie has chosen to see it. The model learns what people choose as much as what they like.
-- Popular movies are recommended more often than they are liked; `diversity` and filters are the means against it.
+- What many have rated is recommended more often; diversity and filters are the means against it.
 - A movie without ratings is judged by its genres and year alone.
 """
 
@@ -495,8 +515,9 @@ def evaluate_version(
     wanted, found = provenance(dataset.digests, config), artifact.metadata["provenance"]
     if wanted != found:
         raise ArtifactError(
-            f"{artifact.version} was trained with other data, settings or libraries than those in force, so its figures "
-            "can't be measured now. Train a new version with 'movierec train --version ...', or bring back its settings."
+            f"{artifact.version} was trained with other data, settings or libraries than those in force, so its "
+            "figures can't be measured now. Train a new version ('movierec train --version ...'), or bring back what "
+            "it was trained with."
         )
     report = {"version": artifact.version, "created_at": created_at()} | evaluate(dataset, config, progress)
     try:

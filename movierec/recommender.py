@@ -576,7 +576,7 @@ def fit_taste(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #4e5317ad
+# %% ../nbs/06_recommender.ipynb #41604a79
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -754,7 +754,8 @@ class Recommender:
             row, note = self.find(movie)
             if row in names:
                 raise QueryError(
-                    f"{self.movie(row)['title']} is rated twice: as {shown(names[row])} and as {shown(movie)}. Name it once."
+                    f"{self.movie(row)['title']} is rated twice: as {shown(names[row])} and as {shown(movie)}. "
+                    "Name it once."
                 )
             names[row], stars[row] = movie, check_stars(given, movie)
             notes += [note] if note else []
