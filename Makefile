@@ -3,11 +3,11 @@ PYTHON ?= python3
 PORT   ?= 5000
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PATHS  := nbs tests tools setup.py
+PATHS  := nbs tests tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help python install serve port model test lab check format types sync readme outputs docs fix coverage constraints clean
+.PHONY: help python install serve port model test lab check format types sync readme outputs docs fix bench coverage constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,32 @@ fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.m
 	@$(BIN)/nbdev_export
 	@$(BIN)/python tools/readme.py
 
+# --- compare with other libraries: half an hour; everything on one thread, so that times can be compared
+
+PEERS_PYTHON ?= python3.11
+BENCH  := .bench
+PEERS  := .venv-peers/bin/python benchmarks/peers.py
+BOARD  := $(BIN)/python benchmarks/leaderboard.py
+
+bench: export OMP_NUM_THREADS = 1
+bench: export OPENBLAS_NUM_THREADS = 1
+bench: export MKL_NUM_THREADS = 1
+bench: model .venv-peers/.installed ## tune and measure our models and those of other libraries; writes benchmarks/*.json
+	@$(BOARD) prepare $(BENCH)/work
+	@$(BOARD) search $(BENCH)/work $(BENCH)/out
+	@$(PEERS) search $(BENCH)/work $(BENCH)/out
+	@$(BOARD) choose $(BENCH)/work $(BENCH)/out
+	@$(BOARD) final $(BENCH)/work $(BENCH)/out
+	@$(PEERS) list > $(BENCH)/out/peers.json
+	@$(PEERS) final $(BENCH)/work $(BENCH)/out/final --settings $(BENCH)/out/settings.json
+	@$(BOARD) report $(BENCH)/work $(BENCH)/out
+	@$(BIN)/python benchmarks/tried.py
+
+.venv-peers/.installed: benchmarks/peers.txt
+	@$(PEERS_PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@
+
 # --- keep house
 
 constraints: $(VENV)/.dev ## resolve the dependencies anew, for Python 3.11 and later, Linux and macOS
@@ -106,5 +132,5 @@ constraints: $(VENV)/.dev ## resolve the dependencies anew, for Python 3.11 and 
 	  --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt setup.py
 
 clean: ## remove the environment and everything built (data, models and logs stay)
-	@rm -rf $(VENV) build dist *.egg-info _docs _proc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .bench build dist *.egg-info _docs _proc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find nbs movierec tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,322 @@
+"Taste: the closed form against what it stands for, explanations that add up, and what people may send."
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import save_version
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from movierec.config import TasteConfig
+from movierec.data import DataError
+from movierec.features import build_features
+from movierec.recommender import Recommender, UserNotFound, diversify
+from movierec.similarity import QueryError, cosine_matrix
+from movierec.taste import TASTE_ARRAYS, TasteModel, content_matrix, grade, gram_matrix, solve_weights
+
+# The closed form
+
+
+@pytest.mark.parametrize(("dropout", "ridge"), [(0.0, 1.0), (0.5, 0.1), (0.8, 3.0)])
+def test_no_other_weights_have_a_smaller_expected_error(dropout, ridge):
+    rng = np.random.default_rng(0)
+    signals = grade(rng.integers(0, 6, (30, 6)))
+    gram = signals.T @ signals
+    penalty = dropout / (1 - dropout) * np.diag(gram) + ridge
+
+    def loss(weights):  # the expectation over all deletions, plus the ridge (Steck 2020)
+        return ((signals - signals @ weights) ** 2).sum() + (penalty[:, None] * weights**2).sum()
+
+    weights = solve_weights(gram, dropout, ridge)
+    for _ in range(200):
+        assert loss(weights) < loss(weights + rng.normal(scale=0.01, size=weights.shape))
+
+
+def test_the_gram_matrix_does_not_depend_on_order_chunks_or_the_numbers_of_users():
+    rng = np.random.default_rng(1)
+    users, rows = np.nonzero(rng.random((50, 9)) < 0.4)
+    signals = rng.normal(size=len(users))
+    whole = gram_matrix(users, rows, signals, 9)
+    shuffled = rng.permutation(len(users))
+    assert np.allclose(whole, gram_matrix(users[shuffled] * 7 - 3, rows[shuffled], signals[shuffled], 9, chunk=4))
+    dense = np.zeros((50, 9))
+    dense[users, rows] = signals
+    assert np.allclose(whole, sum(np.outer(x, x) / np.sqrt((x != 0).sum()) for x in dense if x.any()))
+
+
+def test_fitting_twice_gives_the_same_arrays(dataset, recommender):
+    again = Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
+    for name in TASTE_ARRAYS:
+        assert np.array_equal(getattr(recommender.taste, name), getattr(again.taste, name)), name
+
+
+def test_scores_are_the_same_after_a_save_and_load(recommender, tmp_path):
+    save_version(tmp_path, "v1.0.0", recommender)
+    loaded = Recommender.load(root=tmp_path)
+    for user in (1, 405, 943):
+        mine, its = (r.recommend_for_user(user, 1682).frame.drop("why") for r in (recommender, loaded))
+        assert mine.equals(its)
+    assert recommender.recommend({}, 50).frame.equals(loaded.recommend({}, 50).frame)
+
+
+def test_the_model_on_the_disk_is_single_precision(recommender, tmp_path):
+    recommender.taste.write(tmp_path)
+    kinds = {np.load(path).dtype for path in tmp_path.glob("taste_*.npy")}
+    assert kinds == {np.dtype(np.float32), np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("learned", [1, 5, 400])
+def test_fewer_weights_cover_the_most_rated_movies_and_content_the_rest(learned, dataset):
+    rec = Recommender.from_tables(dataset.movies, dataset.ratings, taste=TasteConfig(max_learned_movies=learned))
+    counts = rec.movies["n_ratings"].to_numpy()
+    rest = np.setdiff1d(np.arange(len(counts)), rec.taste.rows)
+    assert len(rec.taste.rows) == learned and counts[rec.taste.rows].min() >= counts[rest].max()
+    found = rec.recommend({50: 5, 1682: 4, "Fargo": 1}, 1682).frame
+    assert len(found) == rec.movies.select("title", "year").n_unique() - 3 and found["score"].is_finite().all()
+    by_content = found["why"].str.contains("judged by its genres and year alone")
+    assert set(found.filter(by_content)["movie_id"]) <= set(rec.movies["movie_id"][rest.tolist()])
+
+
+# Explanations
+
+
+def test_contributions_add_up_for_every_recommendation_of_a_hundred_users(recommender):
+    for user in range(1, 101):
+        ratings = recommender.ratings_of(user)
+        for item in recommender.recommend(ratings, 10).frame.iter_rows(named=True):
+            explained = recommender.explain(item["movie_id"], ratings)
+            assert explained.score == item["score"]
+            assert abs(explained.frame["contribution"].sum() - item["score"]) < 1e-6
+            assert len(explained.frame) == len(ratings) + 1
+
+
+SMALL = pl.DataFrame(
+    {
+        "movie_id": range(1, 9),
+        "title": [f"Film {i}" for i in range(1, 9)],
+        "year": [1990, 1990, 1991, 1995, None, 1999, 2001, 1950],
+        "genres": [["a"], ["a", "b"], ["b"], [], ["c"], ["a", "c"], ["b"], ["a"]],
+    }
+)
+some_ratings = st.dictionaries(
+    st.tuples(st.integers(1, 6), st.integers(1, 8)), st.sampled_from([1, 2, 3, 3.5, 4, 5]), min_size=1
+)
+
+
+@given(some_ratings, st.dictionaries(st.integers(1, 8), st.floats(1, 5)), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_contributions_add_up_whatever_was_rated_and_learned(known, mine, learned):
+    ratings = pl.DataFrame(
+        [(u, m, float(r)) for (u, m), r in known.items()], ["user_id", "movie_id", "rating"], orient="row"
+    )
+    rec = Recommender.from_tables(SMALL, ratings, taste=TasteConfig(max_learned_movies=learned))
+    scores = {item["movie_id"]: item["score"] for item in rec.recommend(mine, 8).frame.iter_rows(named=True)}
+    assert scores.keys() == set(range(1, 9)) - mine.keys()
+    for movie in range(1, 9):
+        explained = rec.explain(movie, mine)
+        assert abs(explained.frame["contribution"].sum() - explained.score) < 1e-6
+        assert abs(scores.get(movie, explained.score) - explained.score) < 1e-12
+
+
+def test_a_film_rated_1_lowers_its_nearest_twenty_also_beside_other_ratings(dataset, recommender):
+    alike = cosine_matrix(build_features(dataset.movies, dataset.genres))
+    np.fill_diagonal(alike, -1)
+    for history in ({}, {50: 5}, recommender.ratings_of(405)):
+        before = recommender.taste.scores(recommender.read_ratings(history)[0])
+        for row in range(0, 1682, 7):
+            movie = int(dataset.movies["movie_id"][row])
+            if movie in history:
+                continue
+            after = recommender.taste.scores(recommender.read_ratings({**history, movie: 1})[0])
+            nearest = np.argsort(-alike[row], kind="stable")[:20]
+            assert after[nearest].mean() < before[nearest].mean(), (movie, len(history))
+
+
+# What is recommended
+
+
+def test_what_was_rated_or_excluded_is_left_out_with_its_doubles(recommender):
+    titles = set(recommender.recommend({268: 5}, 1682, exclude=["Fargo", 50]).frame["title"])
+    assert not titles & {"Chasing Amy (1997)", "Fargo (1996)", "Star Wars (1977)"}
+
+
+def test_no_film_stands_twice_in_a_list(recommender):
+    for diversity in (0, 0.5):
+        frame = recommender.recommend({50: 5, 100: 4}, 300, diversity=diversity).frame
+        assert frame.select("title", "year").is_unique().all() and frame["rank"].to_list() == list(range(1, 301))
+
+
+def test_the_list_is_in_the_order_of_the_scores(recommender):
+    frame = recommender.recommend({50: 5, 100: 4, 300: 1}, 1000).frame
+    assert frame["score"].is_sorted(descending=True)
+
+
+def test_filters_hold(recommender):
+    frame = recommender.recommend({50: 5}, 50, genres=["War", "Western"], years=(1950, 1969)).frame
+    assert len(frame) and frame["year"].is_between(1950, 1969).all()
+    assert frame["genres"].list.eval(pl.element().is_in(["War", "Western"])).list.any().all()
+
+
+def test_without_ratings_come_popular_films_and_a_note(recommender):
+    found = recommender.recommend({}, 20)
+    assert found.notes == ("No ratings were given, so these are popular movies.",)
+    assert set(found.frame["why"]) == {"popular"}
+    assert (
+        recommender.movies.filter(pl.col("movie_id").is_in(found.frame["movie_id"].to_list()))["n_ratings"].min() > 200
+    )
+
+
+def test_somebody_with_only_dislikes_gets_popular_films_unlike_them(recommender):
+    disliked = {"Star Wars": 1, "Empire Strikes Back, The": 1, "Return of the Jedi": 1}
+    titles = recommender.recommend(disliked, 5).frame["title"].to_list()
+    assert "Fargo (1996)" in titles and "Raiders of the Lost Ark (1981)" not in titles
+
+
+def test_too_large_a_k_gives_all_that_are_left_and_says_so(recommender):
+    found = recommender.recommend({50: 5}, 10**9)
+    assert found.notes == (f"Only {len(found)} movies are left: the others are rated, excluded or filtered out.",)
+    assert len(found) == recommender.movies.select("title", "year").n_unique() - 1
+
+
+def test_somebody_who_has_rated_every_film_gets_an_empty_list_and_is_told(recommender):
+    every = dict.fromkeys(recommender.movies["movie_id"], 3)
+    for options in ({}, {"diversity": 0.5}):
+        found = recommender.recommend(every, **options)
+        assert len(found) == 0
+        assert found.notes == ("No movie is left: the others are rated, excluded or filtered out.",)
+
+
+def test_a_title_that_stands_twice_is_noted(recommender):
+    assert "stands 2 times" in recommender.recommend({"Chasing Amy": 5}).notes[0]
+
+
+def test_ratings_and_numbers_of_numpy_are_understood(recommender):
+    one = recommender.recommend({50: 5, 100: 3})
+    other = recommender.recommend(
+        {np.int64(50): np.float32(5), "100": np.int8(3)}, np.int64(10), diversity=np.float64(0)
+    )
+    assert one.to_dict() == other.to_dict()
+
+
+# Diversity
+
+
+@pytest.mark.parametrize("diversity", [0, 0.2, 0.5, 0.9, 1])
+def test_diversify_takes_the_best_film_at_each_step(diversity):
+    rng = np.random.default_rng(4)
+    scores, points = np.sort(rng.random(40))[::-1], rng.random((40, 3))
+    alike = points @ points.T / np.outer(np.linalg.norm(points, axis=1), np.linalg.norm(points, axis=1))
+    relevance = (scores - scores[-1]) / (scores[0] - scores[-1])
+    expected = []
+    for _ in range(10):
+        rest = [i for i in range(40) if i not in expected]
+        value = [
+            (1 - diversity) * relevance[i] - diversity * max([alike[i, j] for j in expected], default=0) for i in rest
+        ]
+        expected.append(rest[int(np.argmax(value))])
+    assert diversify(scores, lambda i: alike[i], 10, diversity) == expected
+
+
+def test_more_diversity_makes_lists_more_different(recommender):
+    def spread(diversity):
+        rows = [
+            recommender.row_of[m] for m in recommender.recommend_for_user(13, 10, diversity=diversity).frame["movie_id"]
+        ]
+        vectors = recommender.directions[rows]
+        return 1 - (vectors @ vectors.T)[np.triu_indices(10, 1)].mean()
+
+    spreads = [spread(d) for d in (0, 0.3, 0.6, 1)]
+    assert spreads == sorted(spreads) and spreads[-1] > spreads[0] + 0.1
+
+
+# Wrong questions
+
+WRONG = [
+    ({"Fargo": 0}, {}, "the rating of 'Fargo' is 0, expected a number from 1"),
+    ({"Fargo": 6}, {}, "the rating of 'Fargo' is 6"),
+    ({"Fargo": float("nan")}, {}, "is nan, expected"),
+    ({"Fargo": "5"}, {}, "is '5', expected"),
+    ({"Fargo": True}, {}, "is True, expected"),
+    ({"Fargo": None}, {}, "is None, expected"),
+    ({"Fargo": 10**400}, {}, "expected a number from 1"),
+    ({"Fargoo": 5}, {}, r"no movie is called 'Fargoo'. Nearest: Fargo \(1996\)"),
+    ({99999: 5}, {}, "there is no movie with id 99999"),
+    ({"sabrina": 5}, {}, "fits 2 films"),
+    ({"Fargo (1996)": 5, 100: 5}, {}, r"Fargo \(1996\) is rated twice: as 'Fargo \(1996\)' and as 100. Name it once."),
+    ([("Fargo", 5)], {}, r"ratings is \[\('Fargo', 5\)\], expected movies and stars"),
+    (None, {}, "ratings is None"),
+    ({50: 5}, {"diversity": 2}, "diversity is 2, expected a number from 0"),
+    ({50: 5}, {"diversity": -0.1}, "diversity is -0.1"),
+    ({50: 5}, {"diversity": "high"}, "diversity is 'high'"),
+    ({50: 5}, {"k": 0}, "k is 0, expected"),
+    ({50: 5}, {"k": 2.5}, "k is 2.5"),
+    ({50: 5}, {"exclude": "Fargo"}, "exclude is 'Fargo', expected a list"),
+    ({50: 5}, {"exclude": ["Fargoo"]}, "no movie is called"),
+    ({50: 5}, {"genres": ["Opera"]}, "genre 'Opera' is not known"),
+    ({50: 5}, {"years": 1990}, "years is 1990"),
+]
+
+
+@pytest.mark.parametrize(("ratings", "options", "message"), WRONG, ids=[message[:40] for _, _, message in WRONG])
+def test_a_wrong_question_has_a_clear_answer(ratings, options, message, recommender):
+    with pytest.raises(QueryError, match=message):
+        recommender.recommend(ratings, **options)
+
+
+@pytest.mark.parametrize("user", [0, 944, -1, 10**30, "405", 1.0, None, True])
+def test_an_unknown_user_is_named(user, recommender):
+    with pytest.raises(UserNotFound, match="expected a number from 1 to 943"):
+        recommender.recommend_for_user(user)
+
+
+def test_what_is_wrong_in_a_question_for_an_explanation_is_said_too(recommender):
+    with pytest.raises(QueryError, match="no movie is called"):
+        recommender.explain("Fargoo", {50: 5})
+    with pytest.raises(QueryError, match="the rating of 50 is 9"):
+        recommender.explain("Fargo", {50: 9})
+
+
+def test_a_recommender_without_ratings_says_what_it_needs(dataset, tmp_path):
+    for ratings in (None, dataset.ratings.select("movie_id"), dataset.ratings.head(0)):
+        rec = Recommender.from_tables(dataset.movies, ratings)
+        with pytest.raises(QueryError, match="has learned from no ratings"):
+            rec.recommend({50: 5})
+    save_version(tmp_path, "v1.0.0", rec)
+    with pytest.raises(QueryError, match="has learned from no ratings"):
+        Recommender.load(root=tmp_path).recommend_for_user(1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"user_id": [1], "movie_id": [1]}, "no column 'rating'"),
+        ({"movie_id": [1], "rating": [4]}, "no column 'user_id'"),
+        ({"user_id": ["u"], "movie_id": [1], "rating": [4]}, "column 'user_id' holds String"),
+        ({"user_id": [1], "movie_id": [1], "rating": ["4"]}, "column 'rating' holds String"),
+        ({"user_id": [1, 1], "movie_id": [1, 2], "rating": [4, 0.5]}, "column 'rating', row 2: 0.5; expected numbers"),
+        ({"user_id": [1], "movie_id": [1], "rating": [float("nan")]}, "column 'rating', row 1: nan"),
+        ({"user_id": [1], "movie_id": [1], "rating": [None]}, "column 'rating', row 1: nothing there|holds Null"),
+        ({"user_id": [2, 2], "movie_id": [3, 3], "rating": [4, 5]}, "user 2 has rated movie 3 twice"),
+    ],
+)
+def test_a_wrong_table_of_ratings_is_refused_with_what_is_wrong(columns, message):
+    with pytest.raises(DataError, match=message):
+        Recommender.from_tables(SMALL, pl.DataFrame(columns, strict=False))
+
+
+def test_ratings_of_movies_that_are_not_in_the_catalogue_are_left_aside():
+    ratings = pl.DataFrame({"user_id": [1, 1, 2], "movie_id": [1, 99, 2], "rating": [5, 5, 4]})
+    rec = Recommender.from_tables(SMALL, ratings)
+    assert rec.ratings_of(1) == {1: 5.0} and rec.taste.rows.tolist() == [0, 1]
+
+
+def test_content_is_flags_and_steps_of_years():
+    content = content_matrix(np.array([[1, 0], [0, 1]]), np.array([1995, 1990]))
+    assert content.tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_a_model_without_content_scores_every_unrated_film_alike():
+    users, movies, ratings = np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([5.0, 4, 5])
+    model = TasteModel.fit(users, movies, ratings, np.zeros((4, 0)), TasteConfig(content_weight=0, shrinkage=0))
+    scores = model.scores(np.array([5.0, 0, 0, 0]))
+    assert np.isfinite(scores).all() and scores[2] == scores[3] and scores[1] > 0
