@@ -274,7 +274,7 @@ def search_command(text: str, k: int, version: str | None, file: Path | None, as
     "Find movies by TEXT, typing errors included."
     show(recommender(file, version).search(text, k), ["rank", "movie_id", "title", "genres", "score"], as_json)
 
-# %% ../nbs/10_cli.ipynb #1ea2ac62
+# %% ../nbs/10_cli.ipynb #743eb3eb
 def stars(
     likes: Sequence[str],  # movies as people type them
     dislikes: Sequence[str],
@@ -283,7 +283,8 @@ def stars(
     names = [*likes, *dislikes]
     if twice := [name for name in names if names.count(name) > 1]:
         raise click.UsageError(f"{twice[0]!r} stands twice in --like and --dislike; name each movie once.")
-    return {name: 5.0 for name in likes} | {name: 1.0 for name in dislikes}
+    ratings: dict[int | str, float] = dict.fromkeys(likes, 5.0)
+    return ratings | dict.fromkeys(dislikes, 1.0)
 
 
 @main.command("recommend")

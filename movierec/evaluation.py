@@ -285,16 +285,16 @@ def list_metrics(split: Split, lists: Mapping[int, Sequence[int]], alike: np.nda
         "popularity": popularity(all_lists, n_ratings),
     }
 
-# %% ../nbs/07_evaluation.ipynb #99e66e81
+# %% ../nbs/07_evaluation.ipynb #3a423b6c
 def mean_and_error(
     values: pl.DataFrame,  # fold, user, and a column of values
     column: str,
 ) -> tuple[float, float]:
     "Mean over folds of the mean over users, and its standard error with users as clusters."
     n_folds = values["fold"].n_unique()
-    means = values.group_by("fold").agg(pl.col(column).mean().alias("mean"), pl.len().alias("n"))
+    means = values.group_by("fold", maintain_order=True).agg(pl.col(column).mean().alias("mean"), pl.len().alias("n"))
     parts = values.join(means, on="fold").with_columns(part=(pl.col(column) - pl.col("mean")) / (n_folds * pl.col("n")))
-    per_user = parts.group_by("user").agg(pl.col("part").sum())["part"].to_numpy()
+    per_user = parts.group_by("user", maintain_order=True).agg(pl.col("part").sum())["part"].to_numpy()
     return float(means["mean"].sum() / n_folds), float(np.sqrt((per_user**2).sum()))
 
 
@@ -307,7 +307,7 @@ def paired_difference(
     both = values.select("fold", "user", column).join(others.select("fold", "user", other=column), on=["fold", "user"])
     return mean_and_error(both.with_columns(difference=pl.col(column) - pl.col("other")), "difference")
 
-# %% ../nbs/07_evaluation.ipynb #26f56972
+# %% ../nbs/07_evaluation.ipynb #6d657930
 K = 10
 LISTS = ("coverage", "diversity", "novelty", "gini", "popularity")
 
@@ -317,7 +317,7 @@ def compare(
     models: Mapping[str, Fit],
     features: Features,
     progress: Progress = no_progress,
-) -> dict[str, tuple[pl.DataFrame, list[dict[str, float]]]]:  # by model: `user_metrics`, `list_metrics` of each split
+) -> dict[str, tuple[pl.DataFrame, list[dict[str, float]]]]:  # by model: user_metrics, list_metrics of each split
     "Fit and measure every model on every split."
     alike, measured = cosine_matrix(features), {}
     for number, (name, fit) in enumerate(models.items()):
@@ -333,8 +333,8 @@ def compare(
 
 
 def figures(
-    table: pl.DataFrame,  # of `user_metrics`
-    about_lists: Sequence[Mapping[str, float]],  # of `list_metrics`, for each fold
+    table: pl.DataFrame,  # of user_metrics
+    about_lists: Sequence[Mapping[str, float]],  # of list_metrics, for each fold
 ) -> dict[str, Any]:
     "A model's figures: each metric, the standard errors, and the same for each fold."
     columns = [column for column in table.columns if column not in ("fold", "user")]
@@ -366,10 +366,10 @@ def cold_splits(
         splits.append(Split(f"draw {seed}", base, (stars >= RELEVANT) & hidden, np.broadcast_to(hidden, stars.shape)))
     return splits
 
-# %% ../nbs/07_evaluation.ipynb #4948e2df
+# %% ../nbs/07_evaluation.ipynb #e860b9fe
 def figures_over_draws(
-    table: pl.DataFrame,  # of `user_metrics`
-    about_lists: Sequence[Mapping[str, float]],  # of `list_metrics`, for each draw
+    table: pl.DataFrame,  # of user_metrics
+    about_lists: Sequence[Mapping[str, float]],  # of list_metrics, for each draw
 ) -> dict[str, Any]:
     "As `figures`, with the standard error over the draws: the same users are in all of them, other movies in each."
     found = figures(table, about_lists)
@@ -377,7 +377,7 @@ def figures_over_draws(
     errors = {name: float(np.std(values, ddof=1) / np.sqrt(len(values))) for name, values in per_draw.items()}
     return found | {"standard_error": errors}
 
-# %% ../nbs/07_evaluation.ipynb #01580796
+# %% ../nbs/07_evaluation.ipynb #076ac3ec
 def protocol() -> dict[str, Any]:
     "How the figures were made, in words and numbers."
     return {
@@ -387,7 +387,7 @@ def protocol() -> dict[str, Any]:
         "k": K,
         "ties": "in random order, seed 0",
         "mean": "over folds, of the mean over users; standard errors with users as clusters",
-        "cold": f"{COLD_DRAWS} draws of {COLD_SHARE:.0%} of the movies, all their ratings hidden, ranked among themselves",
+        "cold": f"{COLD_DRAWS} draws of {COLD_SHARE:.0%} of the movies, all ratings hidden, ranked among themselves",
     }
 
 
@@ -421,9 +421,9 @@ def evaluate(
         "cold": {name: figures_over_draws(*of_model) for name, of_model in measured["cold"].items()},
     }
 
-# %% ../nbs/07_evaluation.ipynb #72f4a94d
+# %% ../nbs/07_evaluation.ipynb #9006baeb
 def model_card(
-    report: Mapping[str, Any],  # of `evaluate`
+    report: Mapping[str, Any],  # of evaluate
     metadata: Mapping[str, Any],  # of the version
 ) -> str:
     "MODEL_CARD.md: front matter in YAML, then what the model is for, made of, and worth."

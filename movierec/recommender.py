@@ -576,7 +576,7 @@ def fit_taste(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #41604a79
+# %% ../nbs/06_recommender.ipynb #eee366de
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -634,8 +634,9 @@ class Recommender:
         index = SimilarityIndex(**arrays, step=Fraction(about["year_step"]))
         movies, taste, ratings = artifact.table("movies.parquet"), None, None
         if about["taste"] is not None:
-            learned = [artifact.array(f"taste_{name}.npy") for name in TASTE_ARRAYS]
-            taste, ratings = TasteModel(*learned, TasteConfig(**about["taste"])), artifact.table("ratings.parquet")
+            learned = {name: artifact.array(f"taste_{name}.npy") for name in TASTE_ARRAYS}
+            taste = TasteModel(**learned, config=TasteConfig(**about["taste"]))
+            ratings = artifact.table("ratings.parquet")
         methods, default_method = tuple(about["methods"]), about["default_method"]
         return cls(movies, tuple(about["genres"]), index, artifact.version, methods, default_method, taste, ratings)
 
@@ -820,15 +821,11 @@ class Recommender:
     ) -> dict[int | str, float]:  # by movie id
         "What a user has rated, of those that it has learned from. Raises `UserNotFound`."
         self.learned_taste()
-        ratings = self.ratings if self.ratings is not None else pl.DataFrame(schema={"user_id": pl.Int64})
-        number = user_id if isinstance(user_id, (int, np.integer)) and not isinstance(user_id, bool) else None
-        found = (
-            ratings.filter(pl.col("user_id") == number) if number is not None and abs(number) < 2**62 else ratings[:0]
-        )
-        if found.is_empty():
-            ids = f"{ratings['user_id'].min()} to {ratings['user_id'].max()}"
-            raise UserNotFound(f"there is no user {shown(user_id)}; expected a number from {ids}")
-        return dict(found.select("movie_id", "rating").iter_rows())
+        ratings = pl.DataFrame(schema={"user_id": pl.Int64}) if self.ratings is None else self.ratings
+        users = ratings["user_id"].unique().sort().to_list()
+        if isinstance(user_id, bool) or not isinstance(user_id, (int, np.integer)) or user_id not in users:
+            raise UserNotFound(f"there is no user {shown(user_id)}; expected a number from {users[0]} to {users[-1]}")
+        return dict(ratings.filter(pl.col("user_id") == user_id).select("movie_id", "rating").iter_rows())
 
     def recommend_for_user(
         self,
@@ -863,7 +860,8 @@ class Recommender:
         added, baseline = taste.contributions(stars, np.array([row]))
         rated = np.flatnonzero(stars)
         rows = [
-            (self.movie(i)["title"], f"{stars[i]:g} of 5 stars", v) for i, v in zip(rated, added[:, 0], strict=True)
+            (self.movie(int(i))["title"], f"{stars[i]:g} of 5 stars", v)
+            for i, v in zip(rated, added[:, 0], strict=True)
         ]
         rows.append(("popularity", "counts less the more is rated", baseline[0]))
         frame = pl.DataFrame(rows, {"name": pl.String, "value": pl.String, "contribution": pl.Float64}, orient="row")
