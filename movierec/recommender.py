@@ -7,8 +7,9 @@ __all__ = ['ARTICLES', 'FAR', 'COLUMNS', 'MOVIE_COLUMNS', 'SEARCH_CUTOFF', 'INDE
            'markdown_table', 'Results', 'ranked', 'join_words', 'why_similar', 'Explanation', 'explain_similarity',
            'shown', 'MovieNotFound', 'AmbiguousTitle', 'not_found', 'note_on_doubles', 'check_text', 'check_k',
            'check_choice', 'check_methods', 'check_years', 'checked_column', 'checked_movies', 'checked_ratings',
-           'check_stars', 'check_diversity', 'diversify', 'why_recommended', 'with_rating_counts', 'name_table',
-           'rows_named', 'search_scores', 'filter_mask', 'UserNotFound', 'fit_taste', 'Recommender']
+           'check_stars', 'check_diversity', 'read_ratings', 'diversify', 'why_recommended', 'whys_recommended',
+           'explain_recommendation', 'in_order', 'with_rating_counts', 'name_table', 'rows_named', 'search_scores',
+           'filter_mask', 'UserNotFound', 'fit_taste', 'Recommender']
 
 # %% ../nbs/06_recommender.ipynb #d5e72706
 import difflib
@@ -437,6 +438,25 @@ def check_diversity(
         )
     return float(diversity)
 
+# %% ../nbs/06_recommender.ipynb #1c12ca8c
+def read_ratings(
+    ratings: Any,  # a mapping from movies, by id or title, to stars
+    find: Callable[[int | str], tuple[int, str | None]],  # the row of a movie, and a note
+    titles: Sequence[str],  # (movies,)
+) -> tuple[np.ndarray, list[str]]:  # (movies,) stars, 0 where not rated; notes on titles that stand twice
+    "Somebody's ratings in the order of the movies. Raises `QueryError`, also if a movie is named twice."
+    if not isinstance(ratings, Mapping):
+        raise QueryError(f"ratings is {shown(ratings)}, expected movies and stars, such as {{'Fargo (1996)': 5}}")
+    stars, named, notes = np.zeros(len(titles)), dict[int, Any](), list[str]()
+    for movie, given in ratings.items():
+        row, note = find(movie)
+        if row in named:
+            both = f"as {shown(named[row])} and as {shown(movie)}"
+            raise QueryError(f"{titles[row]} is rated twice: {both}. Name it once.")
+        named[row], stars[row] = movie, check_stars(given, movie)
+        notes += [note] if note else []
+    return stars, notes
+
 # %% ../nbs/06_recommender.ipynb #563e8e3e
 def diversify(
     scores: np.ndarray,  # (candidates,) falling
@@ -475,6 +495,54 @@ def why_recommended(
     if not learned:
         parts.append("judged by its genres and year alone")
     return "; ".join(parts) or "nothing speaks for it"
+
+# %% ../nbs/06_recommender.ipynb #4411bbb7
+def whys_recommended(
+    titles: Sequence[str],  # (movies,)
+    rows: np.ndarray,  # (items,) of the recommended movies
+    stars: np.ndarray,  # (movies,) 0 where not rated
+    taste: TasteModel,
+) -> list[str]:  # (items,)
+    "Why each of these movies is recommended."
+    added, baseline = taste.contributions(stars, rows)
+    rated = [titles[row] for row in np.flatnonzero(stars).tolist()]
+    learned = taste.place[rows] >= 0
+    return [why_recommended(rated, added[:, i], baseline[i], bool(learned[i])) for i in range(len(rows))]
+
+
+def explain_recommendation(
+    movies: pl.DataFrame,  # (movies, ...) with title
+    row: int,  # the movie to explain
+    stars: np.ndarray,  # (movies,) 0 where not rated
+    taste: TasteModel,
+) -> Explanation:
+    "What each rated movie, and popularity, contribute to a score; they add up to it."
+    titles, target = movies["title"].to_list(), np.array([row])
+    added, baseline = taste.contributions(stars, target)
+    rated = np.flatnonzero(stars)
+    rows = [(titles[i], f"{stars[i]:g} of 5 stars", value) for i, value in zip(rated, added[:, 0], strict=True)]
+    rows.append(("popularity", "counts less the more is rated", baseline[0]))
+    frame = pl.DataFrame(rows, {"name": pl.String, "value": pl.String, "contribution": pl.Float64}, orient="row")
+    return Explanation(
+        movies.row(row, named=True),
+        None,
+        "taste",
+        float(taste.scores(stars)[row]),
+        whys_recommended(titles, target, stars, taste)[0],
+        frame.sort("contribution", descending=True, maintain_order=True),
+    )
+
+# %% ../nbs/06_recommender.ipynb #45aa9322
+def in_order(
+    scores: np.ndarray,  # (movies,)
+    allowed: np.ndarray,  # (movies,) bool
+    film: np.ndarray,  # (movies,) the same number for entries of one film
+    tie_place: np.ndarray,  # (movies,)
+) -> np.ndarray:  # (candidates,) rows, the best first, each film once
+    "The rows that may be recommended, by score."
+    order = np.lexsort((tie_place, -scores))
+    order = order[allowed[order]]
+    return order[np.sort(np.unique(film[order], return_index=True)[1])]
 
 # %% ../nbs/06_recommender.ipynb #f0f14e8e
 def with_rating_counts(
@@ -576,7 +644,7 @@ def fit_taste(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #eee366de
+# %% ../nbs/06_recommender.ipynb #2299ad7d
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -741,26 +809,9 @@ class Recommender:
         "A trained method; None is the default. Raises `QueryError`."
         return self.default_method if name is None else check_choice("method", name, self.methods)
 
-    def read_ratings(
-        self,
-        ratings: Mapping[int | str, float],  # from 1 to 5, by id or title
-    ) -> tuple[np.ndarray, list[str]]:  # (movies,) 0 where not rated, and notes on titles that stand twice
-        "Somebody's ratings in the order of the movies. Raises `QueryError`, also if a movie is named twice."
-        if not isinstance(ratings, Mapping):
-            raise QueryError(f"ratings is {shown(ratings)}, expected movies and stars, such as {{'Fargo (1996)': 5}}")
-        stars = np.zeros(len(self.movies))
-        notes: list[str] = []
-        names: dict[int, Any] = {}
-        for movie, given in ratings.items():
-            row, note = self.find(movie)
-            if row in names:
-                raise QueryError(
-                    f"{self.movie(row)['title']} is rated twice: as {shown(names[row])} and as {shown(movie)}. "
-                    "Name it once."
-                )
-            names[row], stars[row] = movie, check_stars(given, movie)
-            notes += [note] if note else []
-        return stars, notes
+    def stars(self, ratings: Mapping[int | str, float]) -> tuple[np.ndarray, list[str]]:
+        "Somebody's ratings in the order of the movies, 0 where not rated, and notes. Raises `QueryError`."
+        return read_ratings(ratings, self.find, self.movies["title"].to_list())
 
     def learned_taste(self) -> TasteModel:
         "The taste model. Raises `QueryError` if there is none."
@@ -783,37 +834,22 @@ class Recommender:
         "The k movies most to the taste of somebody with these ratings, whoever it is. Raises `QueryError`."
         k, diversity, taste = check_k(k), check_diversity(diversity), self.learned_taste()
         allowed = filter_mask(self.movies, self.genres, genres, years)
-        stars, notes = self.read_ratings(ratings)
+        stars, notes = self.stars(ratings)
         if isinstance(exclude, str) or not isinstance(exclude, Sequence):
             raise QueryError(f"exclude is {shown(exclude)}, expected a list of movies")
-        out = np.concatenate([np.flatnonzero(stars), [self.find(movie)[0] for movie in exclude]]).astype(int)
+        out = [*np.flatnonzero(stars), *(self.find(movie)[0] for movie in exclude)]
         allowed &= ~np.isin(self.film, self.film[out])
         scores = taste.scores(stars)
-        order = np.lexsort((self.index.tie_place, -scores))
-        order = order[allowed[order]]
-        order = order[np.sort(np.unique(self.film[order], return_index=True)[1])]  # each film once
-        chosen = order[
-            diversify(scores[order], lambda i: self.directions[order] @ self.directions[order[i]], k, diversity)
-        ]
+        rows = in_order(scores, allowed, self.film, self.index.tie_place)
+        vectors = self.directions[rows]
+        chosen = rows[diversify(scores[rows], lambda i: vectors @ vectors[i], k, diversity)]
         if not stars.any():
             notes.append("No ratings were given, so these are popular movies.")
         if len(chosen) < k:
             left = f"Only {len(chosen)} movies are" if len(chosen) else "No movie is"
             notes.append(f"{left} left: the others are rated, excluded or filtered out.")
-        return Results(
-            self.version,
-            None,
-            ranked(self.movies[chosen.tolist()], scores[chosen], self.whys(stars, chosen)),
-            tuple(notes),
-        )
-
-    def whys(self, stars: np.ndarray, rows: np.ndarray) -> list[str]:
-        "Why each of these movies is recommended to somebody with these stars."
-        taste = self.learned_taste()
-        titles = self.movies["title"].gather(np.flatnonzero(stars)).to_list()
-        added, baseline = taste.contributions(stars, rows)
-        learned = taste.place[rows] >= 0
-        return [why_recommended(titles, added[:, i], baseline[i], bool(learned[i])) for i in range(len(rows))]
+        whys = whys_recommended(self.movies["title"].to_list(), chosen, stars, taste)
+        return Results(self.version, None, ranked(self.movies[chosen.tolist()], scores[chosen], whys), tuple(notes))
 
     def ratings_of(
         self,
@@ -847,27 +883,13 @@ class Recommender:
     ) -> Explanation:
         "What each feature, or each rated movie, contributes to a score. Raises `QueryError`."
         if isinstance(other, Mapping):
-            return self.explain_taste(movie, other)
+            taste, stars = self.learned_taste(), self.stars(other)[0]
+            return explain_recommendation(self.movies, self.find(movie)[0], stars, taste)
         name = self.method(method)
         row, column = self.find(movie)[0], self.find(other)[0]
         score = self.index.similarity(row, column, name)
         whole = [self.index.whole(int(self.index.vector_of[i])) for i in (row, column)]
         return explain_similarity(self.movie(row), self.movie(column), whole, self.genres, name, score)
-
-    def explain_taste(self, movie: int | str, ratings: Mapping[int | str, float]) -> Explanation:
-        "What each rated movie, and popularity, contribute to the score of a movie. Raises `QueryError`."
-        taste, row, (stars, _) = self.learned_taste(), self.find(movie)[0], self.read_ratings(ratings)
-        added, baseline = taste.contributions(stars, np.array([row]))
-        rated = np.flatnonzero(stars)
-        rows = [
-            (self.movie(int(i))["title"], f"{stars[i]:g} of 5 stars", v)
-            for i, v in zip(rated, added[:, 0], strict=True)
-        ]
-        rows.append(("popularity", "counts less the more is rated", baseline[0]))
-        frame = pl.DataFrame(rows, {"name": pl.String, "value": pl.String, "contribution": pl.Float64}, orient="row")
-        frame = frame.sort("contribution", descending=True, maintain_order=True)
-        why = self.whys(stars, np.array([row]))[0]
-        return Explanation(self.movie(row), None, "taste", float(taste.scores(stars)[row]), why, frame)
 
     def search(
         self,

@@ -122,12 +122,12 @@ def test_a_film_rated_1_lowers_its_nearest_twenty_also_beside_other_ratings(data
     alike = cosine_matrix(build_features(dataset.movies, dataset.genres))
     np.fill_diagonal(alike, -1)
     for history in ({}, {50: 5}, recommender.ratings_of(405)):
-        before = recommender.taste.scores(recommender.read_ratings(history)[0])
+        before = recommender.taste.scores(recommender.stars(history)[0])
         for row in range(0, 1682, 7):
             movie = int(dataset.movies["movie_id"][row])
             if movie in history:
                 continue
-            after = recommender.taste.scores(recommender.read_ratings({**history, movie: 1})[0])
+            after = recommender.taste.scores(recommender.stars({**history, movie: 1})[0])
             nearest = np.argsort(-alike[row], kind="stable")[:20]
             assert after[nearest].mean() < before[nearest].mean(), (movie, len(history))
 
