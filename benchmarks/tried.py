@@ -151,6 +151,18 @@ def decay(inputs: Inputs, half_life_days: float) -> Variant:
     return fit
 
 
+def already_there(inputs: Inputs) -> Variant:
+    "Movies that nobody had rated before a user's last rating are dropped: they came too late for this user."
+
+    def fit(split: Split) -> Scores:
+        scores = model(inputs)(split)
+        first = np.where(split.stars > 0, inputs.days, np.inf).min(0)  # (movies,)
+        last = np.where(split.stars > 0, inputs.days, -np.inf).max(1, keepdims=True)  # (users, 1)
+        return lambda stars: np.where(first > last[split.users], -1e9, scores(stars))
+
+    return fit
+
+
 def more_columns(inputs: Inputs, extra: Callable[[Split], np.ndarray], penalty: float) -> Variant:
     "Further inputs beside the signals: (users, columns) for all users, each with a ridge of its own."
 
@@ -202,6 +214,7 @@ def variants(inputs: Inputs) -> dict[str, Variant]:
         "ratings relative to the person's mean (user bias)": user_means(inputs),
         "old ratings fade, half-life 100 days": decay(inputs, 100),
         "old ratings fade, half-life 20 days": decay(inputs, 20),
+        "films that came after a user had left are dropped": already_there(inputs),
         "a second input: rated or not": more_columns(inputs, lambda split: (split.stars > 0).astype(float), 100),
         "age, gender and occupation as inputs": more_columns(inputs, lambda split: inputs.people, 100),
         "blended with PureSVD (30 factors, a third)": blend(inputs, 30, 1 / 3),

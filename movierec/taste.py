@@ -103,7 +103,7 @@ def shrink_columns(
     trust = n_ratings / np.maximum(n_ratings + strength, 1e-9)  # (movies,)
     return weights * trust + by_content * (1 - trust)
 
-# %% ../nbs/04_taste.ipynb #43fd22c0
+# %% ../nbs/04_taste.ipynb #bcbbc236
 TASTE_ARRAYS = ("rows", "weights", "content", "smoother", "popularity")
 
 
@@ -127,7 +127,7 @@ class TasteModel:
         content: np.ndarray,  # (movies, features)
         config: TasteConfig = DEFAULTS,
     ) -> "TasteModel":
-        "Learn from ratings. Needs about three float64 arrays (learned, learned) of memory."
+        "Learn from ratings. Needs about six float64 arrays (learned, learned) of memory."
         signals = grade(ratings, config.grades)
         counts = np.bincount(movies, minlength=len(content))  # (movies,)
         most_rated = np.argsort(-counts, kind="stable")[: config.max_learned_movies]
