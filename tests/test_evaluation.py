@@ -1,7 +1,6 @@
 "Metrics against values by hand and against scikit-learn, the harness, and what `movierec evaluate` writes."
 
 import json
-import os
 import shutil
 from math import isnan, log2
 
@@ -254,13 +253,14 @@ def test_without_data_or_a_version_evaluate_says_what_to_do(evaluated, tmp_path)
     assert done.exit_code == 1 and "movierec train" in done.output
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
-def test_a_folder_that_cant_be_written_is_named(evaluated, tmp_path):
-    root, environment, _ = evaluated
+def test_figures_that_cant_be_written_are_an_error_that_says_where(evaluated, tmp_path, monkeypatch):
+    root, environment, report = evaluated
     copy = shutil.copytree(root, tmp_path / "artifacts")
-    (copy / "v1.0.0").chmod(0o500)
+    (copy / "v1.0.0" / "evaluation.json").unlink()
+    (copy / "v1.0.0" / "evaluation.json").mkdir()
+    monkeypatch.setattr("movierec.evaluation.evaluate", lambda *_: report)
     done = CliRunner().invoke(main, ["evaluate"], env=environment | {"MOVIEREC_MODEL__DIR": str(copy)})
-    assert done.exit_code == 1 and "can't be written" in done.output
+    assert done.exit_code == 1 and "the evaluation can't be written to" in done.output and "v1.0.0" in done.output
 
 
 def test_evaluating_twice_gives_the_same_figures(dataset, evaluated, monkeypatch):
