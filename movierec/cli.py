@@ -274,17 +274,16 @@ def search_command(text: str, k: int, version: str | None, file: Path | None, as
     "Find movies by TEXT, typing errors included."
     show(recommender(file, version).search(text, k), ["rank", "movie_id", "title", "genres", "score"], as_json)
 
-# %% ../nbs/10_cli.ipynb #743eb3eb
+# %% ../nbs/10_cli.ipynb #f4884042
 def stars(
     likes: Sequence[str],  # movies as people type them
     dislikes: Sequence[str],
-) -> dict[int | str, float]:
+) -> dict[str, float]:
     "Five stars for each movie that is liked, one for each that is not."
     names = [*likes, *dislikes]
     if twice := [name for name in names if names.count(name) > 1]:
         raise click.UsageError(f"{twice[0]!r} stands twice in --like and --dislike; name each movie once.")
-    ratings: dict[int | str, float] = dict.fromkeys(likes, 5.0)
-    return ratings | dict.fromkeys(dislikes, 1.0)
+    return dict.fromkeys(likes, 5.0) | dict.fromkeys(dislikes, 1.0)
 
 
 @main.command("recommend")
@@ -320,7 +319,7 @@ def recommend_command(
         raise click.UsageError("--user takes the ratings of the data; leave out --like and --dislike.")
     given = stars(likes, dislikes)
     rec = recommender(file, version)
-    ratings = given if user is None else rec.ratings_of(user)
+    ratings: Mapping[Any, float] = given if user is None else rec.ratings_of(user)
     years = (year_from, year_to) if year_from or year_to else None
     results = rec.recommend(ratings, k, genres, years, exclude, diversity)
     show(results, ["rank", "title", "genres", "score", "why"], as_json)

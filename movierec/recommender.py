@@ -644,7 +644,7 @@ def fit_taste(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #2299ad7d
+# %% ../nbs/06_recommender.ipynb #4d402050
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -809,7 +809,7 @@ class Recommender:
         "A trained method; None is the default. Raises `QueryError`."
         return self.default_method if name is None else check_choice("method", name, self.methods)
 
-    def stars(self, ratings: Mapping[int | str, float]) -> tuple[np.ndarray, list[str]]:
+    def stars(self, ratings: Mapping[Any, float]) -> tuple[np.ndarray, list[str]]:
         "Somebody's ratings in the order of the movies, 0 where not rated, and notes. Raises `QueryError`."
         return read_ratings(ratings, self.find, self.movies["title"].to_list())
 
@@ -824,7 +824,7 @@ class Recommender:
 
     def recommend(
         self,
-        ratings: Mapping[int | str, float],  # stars from 1 to 5 for movies, by id or title; may be empty
+        ratings: Mapping[Any, float],  # stars from 1 to 5 for movies, by id or title; may be empty
         k: int = 10,  # how many; fewer come if fewer are left
         genres: Sequence[str] | None = None,  # only movies with any of these
         years: tuple[int | None, int | None] | None = None,  # only from first to last of these, None: no limit
@@ -854,7 +854,7 @@ class Recommender:
     def ratings_of(
         self,
         user_id: int,
-    ) -> dict[int | str, float]:  # by movie id
+    ) -> dict[int, float]:  # by movie id
         "What a user has rated, of those that it has learned from. Raises `UserNotFound`."
         self.learned_taste()
         ratings = pl.DataFrame(schema={"user_id": pl.Int64}) if self.ratings is None else self.ratings
@@ -878,7 +878,7 @@ class Recommender:
     def explain(
         self,
         movie: int | str,
-        other: int | str | Mapping[int | str, float],  # a movie; or somebody's ratings
+        other: int | str | Mapping[Any, float],  # a movie; or somebody's ratings
         method: str | None = None,  # 'cosine' or 'jaccard'; None takes the default
     ) -> Explanation:
         "What each feature, or each rated movie, contributes to a score. Raises `QueryError`."

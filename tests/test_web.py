@@ -574,3 +574,116 @@ def test_wrong_settings_are_one_sentence_for_whoever_starts_the_server(tmp_path)
     )
     assert done.returncode == 1
     assert "MOVIEREC_FEATURES__YEAR_WEIGHT is 'heavy'" in done.stderr and "Traceback" not in done.stderr
+
+
+# Recommendations
+
+
+def post(client, body, **options):
+    "Send a body for recommendations: bytes as they are, anything else as JSON."
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post("/api/v1/recommendations", data=content, content_type="application/json", **options)
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ({"ratings": {"50": 5, "100": 4}}, {"ratings": {50: 5, 100: 4}}),
+        ({"ratings": {}, "k": 3}, {"ratings": {}, "k": 3}),
+        ({"ratings": {"Fargo (1996)": 1.5}, "k": 100}, {"ratings": {100: 1.5}, "k": 100}),
+        (
+            {"ratings": {"50": 5}, "genres": ["War"], "year_from": 1950, "exclude": ["181"], "diversity": 0.5},
+            {"ratings": {50: 5}, "genres": ["War"], "years": (1950, None), "exclude": [181], "diversity": 0.5},
+        ),
+    ],
+)
+def test_recommendations_are_what_the_recommender_gives(client, recommender, body, asked):
+    response = post(client, body)
+    assert response.status_code == 200
+    assert response.json == recommender.recommend(**asked).to_dict() | {"model_version": "v1.0.0"}
+
+
+@pytest.mark.parametrize("query", ["", "?k=3&diversity=0.4&genre=War&genre=Western&year_to=1970"])
+def test_recommendations_for_a_user_of_the_data(client, recommender, query):
+    options = {"k": 3, "diversity": 0.4, "genres": ["War", "Western"], "years": (None, 1970)} if query else {}
+    response = client.get(f"/api/v1/users/405/recommendations{query}")
+    assert response.json["items"] == recommender.recommend_for_user(405, **options).to_dict()["items"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not JSON"),
+        (b"ratings=50", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"ratings": {"50": NaN}}', "NaN is no JSON"),
+        (b'{"ratings": {"50": Infinity}}', "Infinity is no JSON"),
+        (b'{"ratings": {"50": 5, "50": 1}}', "'50' stands twice"),
+        (b"[" * 60_000, "nested too deeply"),
+        (b'{"ratings":' * 5_000, "nested too deeply|not JSON"),
+        (b'{"ratings": {"50": 1' + b"0" * 5_000 + b"}}", "ratings.50 is|not JSON"),
+        ([], "body is"),
+        (None, "body is"),
+        ({}, "ratings is"),
+        ({"ratings": [50]}, "ratings is"),
+        ({"ratings": {"50": 0}}, "ratings.50 is 0"),
+        ({"ratings": {"50": 5.1}}, "ratings.50 is 5.1"),
+        ({"ratings": {"50": "5"}}, "ratings.50 is '5'"),
+        ({"ratings": {"50": True}}, "ratings.50 is True"),
+        ({"ratings": {"50": None}}, "ratings.50 is None"),
+        ({"ratings": {"": 5}}, "ratings"),
+        ({"ratings": {str(i): 5 for i in range(2001)}}, "ratings is"),
+        ({"ratings": {"50": 5}, "k": 0}, "k is 0"),
+        ({"ratings": {"50": 5}, "k": 101}, "k is 101"),
+        ({"ratings": {"50": 5}, "k": "10"}, "k is '10'"),
+        ({"ratings": {"50": 5}, "diversity": 2}, "diversity is 2"),
+        ({"ratings": {"50": 5}, "genres": "War"}, "genres is 'War'"),
+        ({"ratings": {"50": 5}, "genres": ["Opera"]}, "genre 'Opera' is not known"),
+        ({"ratings": {"50": 5}, "year_from": 1999, "year_to": 1990}, "before the first year"),
+        ({"ratings": {"50": 5}, "rating": 1}, "unknown parameter 'rating'"),
+        ({"ratings": {"99999": 5}}, "no movie with id '99999'"),
+        ({"ratings": {"Fargoo": 5}}, "Nearest: Fargo"),
+        ({"ratings": {"sabrina": 5}}, "fits 2 films"),
+        ({"ratings": {"50": 5, "Star Wars (1977)": 4}}, "rated twice"),
+        ({"ratings": {"50": 5}, "exclude": ["Fargoo"]}, "Nearest: Fargo"),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_a_wrong_body_is_refused_with_what_is_wrong(client, body, said):
+    response = post(client, body)
+    assert (response.status_code, response.mimetype) == (400, "application/problem+json"), response.text
+    assert re.search(said, response.json["detail"]) and len(response.data) < 4000
+
+
+def test_a_body_that_is_too_large_or_of_another_kind_is_refused(client):
+    assert post(client, b" " * 65_537).status_code == 413
+    form = client.post("/api/v1/recommendations", data={"ratings": "50"})
+    assert (form.status_code, form.mimetype) == (415, "application/problem+json")
+    assert client.post("/api/v1/recommendations").status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("0", 404),
+        ("944", 404),
+        ("9" * 400, 404),
+        ("-1", 400),
+        ("x", 400),
+        ("1.0", 400),
+        ("1?k=0", 400),
+        ("1?method=cosine", 400),
+    ],
+)
+def test_a_wrong_user_or_query_is_refused(client, path, status):
+    user, _, query = path.partition("?")
+    response = client.get(f"/api/v1/users/{user}/recommendations?{query}")
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+
+
+def test_a_catalogue_without_ratings_cant_recommend_and_says_so(tmp_path, recommender):
+    bare = Recommender.from_tables(recommender.movies.drop("n_ratings"))
+    save_version(tmp_path, "v1.0.0", bare)
+    client = create_app(load_config(model={"dir": tmp_path})).test_client()
+    response = post(client, {"ratings": {"50": 5}})
+    assert response.status_code == 400 and "learned from no ratings" in response.json["detail"]
