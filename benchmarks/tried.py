@@ -266,7 +266,11 @@ def new_movies(dataset: Dataset, splits: list[Split], n_ratings: int) -> list[Sp
 
 def mean_of_draws(splits: list[Split], variant: Variant) -> dict[str, float]:
     "NDCG@10 over the draws, and its standard error."
-    per_draw = measure(splits, variant).group_by("fold").agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"]
+    per_draw = (
+        measure(splits, variant)
+        .group_by("fold", maintain_order=True)
+        .agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"]
+    )
     return {"ndcg_at_10": float(per_draw.mean()), "standard_error": float(per_draw.std() / len(per_draw) ** 0.5)}
 
 
@@ -290,7 +294,7 @@ def main() -> None:
         for name, variant in variants(inputs).items():
             table = measure(inner, variant)
             gap, error = paired_difference(table, reference, f"ndcg_at_{K}")
-            mean = table.group_by("fold").agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"].mean()
+            mean = table.group_by("fold", maintain_order=True).agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"].mean()
             found["inner"][name] = {"ndcg_at_10": float(mean), "difference": gap, "standard_error": error}
             print(f"{mean:.4f} {gap:+.4f} ± {2 * error:.4f}  {name}", flush=True)
         content = {name: model(inputs, content=c) for name, c in contents(inputs).items()}
