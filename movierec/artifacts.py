@@ -61,8 +61,8 @@ def next_version(
     major, minor, patch = version_key(versions(root)[-1]) if versions(root) else (1, 0, -1)
     return f"v{major}.{minor}.{patch + 1}"
 
-# %% ../nbs/05_artifacts.ipynb #476ba158
-FORMAT = 2  # raised whenever a folder written before can't be read any more
+# %% ../nbs/05_artifacts.ipynb #5eb6f60a
+FORMAT = 3  # raised whenever a folder written before can't be read any more
 METADATA = "metadata.json"
 REMEDY = "Train it again under a new version ('movierec train --version ...'), or bring back the original folder."
 

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'TOO_CLOSE', 'QueryError', 'cosine_matrix', 'jaccard_matrix', 'tie_order', 'year_step', 'whole_vector',
-           'exact_cosine', 'exact_jaccard', 'score_of', 'oracle', 'distinct_vectors', 'float_scores', 'rank_exactly',
-           'SimilarityIndex']
+           'exact_cosine', 'exact_jaccard', 'score_of', 'oracle', 'distinct_vectors', 'float_scores', 'exact_score',
+           'rank_exactly', 'SimilarityIndex']
 
-# %% ../nbs/03_similarity.ipynb #f224dd8a
+# %% ../nbs/03_similarity.ipynb #7c6b2f57
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -140,6 +140,23 @@ def float_scores(
     lengths = np.sqrt(query_size + x * x) * np.sqrt(sizes + y * y)
     return np.divide(shared + x * y, lengths, out=np.zeros(len(shared)), where=lengths > 0)
 
+# %% ../nbs/03_similarity.ipynb #e48b38d6
+def exact_score(
+    shared: int,  # s
+    size: int,  # h
+    years: int,  # years after the earliest
+    query_size: int,  # g
+    query_year: int,  # years after the earliest
+    step: Fraction,  # what one year adds to the feature
+    method: str,
+) -> Fraction:  # the square of it, for cosine
+    "The similarity of a query to a triple, exactly; 0 where either side is empty."
+    if method == "jaccard":
+        return Fraction(shared, (query_size + size - shared) or 1)
+    genre, x, y = step.denominator**2, query_year * step.numerator, years * step.numerator
+    dot = shared * genre + x * y
+    return Fraction(dot * dot, ((query_size * genre + x * x) * (size * genre + y * y)) or 1)
+
 # %% ../nbs/03_similarity.ipynb #7d03aad4
 TOO_CLOSE = 1e-12  # relative; the float scores below are off by a few 1e-16
 
@@ -163,7 +180,7 @@ def rank_exactly(
     ranks[order] = np.cumsum(new_rank) - 1
     return ranks
 
-# %% ../nbs/03_similarity.ipynb #fb6ff186
+# %% ../nbs/03_similarity.ipynb #d4d05b3a
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
@@ -192,24 +209,20 @@ class SimilarityIndex:
         "A distinct vector in whole numbers."
         return whole_vector(self.flags[v], int(self.years[v]), self.step)
 
-    def exact(self, v: int, w: int, method: str) -> Fraction:
-        "The exact similarity (its square, for cosine) of two distinct vectors."
-        return EXACT[method](self.whole(v), self.whole(w))
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        "How many genres each distinct vector has; (vectors,)."
+        return self.flags.sum(1)
+
+    @cached_property
+    def flags_as_floats(self) -> np.ndarray:
+        "The genre flags as floats, whose products are much faster than those of whole numbers; (vectors, genres)."
+        return self.flags.astype(np.float64)
 
     def similarity(self, row: int, other: int, method: str = "cosine") -> float:
         "The similarity of two movies, given as rows."
-        return score_of(self.exact(self.vector_of[row], self.vector_of[other], method), method)
-
-    def ranks(self, v: int, method: str) -> tuple[np.ndarray, np.ndarray]:
-        "As seen from vector `v`: every vector's exact rank, and whether it has anything in common; (vectors,) each."
-        shared = self.flags @ self.flags[v]  # (vectors,)
-        sizes = self.flags.sum(1)
-        years = self.years if method == "cosine" else np.zeros_like(self.years)
-        triples = (shared * (sizes.max() + 1) + sizes) * (years.max() + 1) + years
-        _, first, group = np.unique(triples, return_index=True, return_inverse=True)
-        scores = float_scores(shared[first], sizes[first], years[first], sizes[v], years[v], float(self.step), method)
-        ranks = rank_exactly(scores, lambda i: self.exact(v, int(first[i]), method))
-        return ranks[group], (scores > 0)[group]
+        v, w = int(self.vector_of[row]), int(self.vector_of[other])
+        return score_of(EXACT[method](self.whole(v), self.whole(w)), method)
 
     def top_k(
         self,
@@ -219,15 +232,25 @@ class SimilarityIndex:
         allowed: np.ndarray | None = None,  # (movies,) bool; None allows all; the movie itself is never allowed
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k most similar movies: by similarity, number of ratings, id; only those with a similarity above 0."
-        ranks, positive = self.ranks(int(self.vector_of[row]), method)
-        allowed = positive[self.vector_of] if allowed is None else allowed & positive[self.vector_of]
-        allowed[row] = False
-        counts = np.bincount(self.vector_of[allowed], minlength=len(ranks))  # (vectors,)
-        per_rank = np.cumsum(np.bincount(ranks, weights=counts))
-        last_rank = np.searchsorted(per_rank, k)  # the rank at which k movies are reached
-        rows = np.flatnonzero(allowed & (ranks[self.vector_of] <= last_rank))
-        rows = rows[np.lexsort((self.tie_place[rows], ranks[self.vector_of[rows]]))][:k]
-        score = {
-            w: score_of(self.exact(self.vector_of[row], w, method), method) for w in set(self.vector_of[rows].tolist())
-        }
-        return rows, np.array([score[w] for w in self.vector_of[rows].tolist()], dtype=np.float64)
+        v = self.vector_of[row]
+        g, x = int(self.sizes[v]), int(self.years[v])
+        shared = self.flags_as_floats @ self.flags_as_floats[v]  # (vectors,) whole numbers, exact in floats
+        scores = float_scores(shared, self.sizes, self.years, g, x, float(self.step), method)[self.vector_of]
+        scores[row] = 0  # (movies,)
+        if allowed is not None:
+            scores[~allowed] = 0
+        cut = np.partition(scores, -k)[-k] if k < len(scores) else 0
+        rows = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))
+
+        w = self.vector_of[rows]
+        years = self.years[w] if method == "cosine" else np.zeros_like(w)
+        triples = (shared[w].astype(np.int64) * (self.sizes.max() + 1) + self.sizes[w]) * (
+            years.max(initial=0) + 1
+        ) + years
+        _, first, group = np.unique(triples, return_index=True, return_inverse=True)
+        chosen = np.column_stack([shared[w], self.sizes[w], years])[first].astype(np.int64).tolist()
+        exact = cache(lambda i: exact_score(chosen[i][0], chosen[i][1], chosen[i][2], g, x, self.step, method))
+        ranks = rank_exactly(scores[rows[first]], exact)[group]
+        best = np.lexsort((self.tie_place[rows], ranks))[:k]
+        found = [score_of(exact(i), method) for i in group[best].tolist()]
+        return rows[best], np.array(found, dtype=np.float64)

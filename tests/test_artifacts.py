@@ -36,7 +36,16 @@ from movierec.recommender import Recommender
 from movierec.taste import TASTE_ARRAYS
 
 READ_BY_LOAD = [
-    *("movies.parquet", "ratings.parquet", "flags.npy", "years.npy", "vector_of.npy", "tie_place.npy", METADATA),
+    *(
+        "movies.parquet",
+        "ratings.parquet",
+        "flags.npy",
+        "years.npy",
+        "vector_of.npy",
+        "tie_place.npy",
+        "places.npy",
+        METADATA,
+    ),
     *(f"taste_{name}.npy" for name in TASTE_ARRAYS),
 ]
 

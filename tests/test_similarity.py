@@ -141,7 +141,7 @@ def test_every_score_is_scikit_learns_to_1e_12(method, full, features):
 
 def test_no_movie_is_recommended_for_itself_or_its_double(dataset, index, counted, full):
     assert not [key for key, (rows, _) in full.items() if key[0] in rows]
-    rec = Recommender(counted, dataset.genres, index, "unsaved")
+    rec = Recommender(counted, dataset.genres, index, np.zeros((len(counted), 2)), "unsaved")
     doubles = dataset.movies.filter(pl.struct("title", "year").is_duplicated())
     assert len(doubles) == 36
     for movie_id, title in doubles.select("movie_id", "title").iter_rows():

@@ -259,7 +259,8 @@ def test_films_with_the_same_score_are_in_the_order_of_the_tie_rule():
 
 def test_the_reason_names_the_largest_part_and_those_of_a_third_of_it():
     parts = np.array([0.02, 0.09, 0.031, 0.029, -0.5])
-    assert why_recommended(list("abcde"), parts, 0.0, True) == "because of b and c"
+    assert why_recommended(list("abcde"), np.full(5, 4.0), parts, 0.0, True) == "because you liked b and c"
+    assert why_recommended(list("abcde"), np.array([5, 5, 3, 5, 5]), parts, 0.0, True) == "because you rated b and c"
 
 
 # Diversity
