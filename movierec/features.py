@@ -113,18 +113,19 @@ def feature_table(
     columns = {name: features.genre_flags[:, j] for j, name in enumerate(features.genres)}
     return movies.select("movie_id", "title").hstack(pl.DataFrame(columns | {"year": features.matrix[:, -1]}))
 
-# %% ../nbs/02_features.ipynb #c429147b
+# %% ../nbs/02_features.ipynb #58f6b646
 def principal_plane(
     sets: np.ndarray,  # (sets, genres) 0 or 1
     counts: np.ndarray,  # (sets,) how many films have this set of genres
 ) -> np.ndarray:  # (sets, 2)
     "Sets of genres, as unit vectors, on their first two principal components, each film counting once."
-    directions = sets / np.sqrt(np.maximum(1, sets.sum(1, keepdims=True)))  # (sets, genres)
+    sets = np.pad(sets, ((0, 0), (0, 2)))  # two genres that no film has, so that there are always two axes
+    directions = sets / np.sqrt(np.maximum(1, sets.sum(1, keepdims=True)))  # (sets, genres + 2)
     centred = directions - np.average(directions, axis=0, weights=counts)
-    covariance = (centred * counts[:, None]).T @ centred / counts.sum()  # (genres, genres)
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :2]  # (genres, at most 2) largest first
-    axes = axes * np.sign(axes[np.abs(axes).argmax(0), range(axes.shape[1])])  # an eigenvector's sign is arbitrary
-    return np.pad(centred @ axes, ((0, 0), (0, 2 - axes.shape[1])))
+    covariance = (centred * counts[:, None]).T @ centred / counts.sum()  # (genres + 2, genres + 2)
+    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :2]  # (genres + 2, 2) largest first
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])  # an eigenvector's sign is arbitrary
+    return centred @ axes
 
 # %% ../nbs/02_features.ipynb #5cda0ef4
 def push_apart(

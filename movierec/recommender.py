@@ -661,7 +661,7 @@ def fit_taste(
 # %% ../nbs/06_recommender.ipynb #8e15d8a6
 INDEX_ARRAYS = ("flags", "years", "vector_of", "tie_place")
 
-# %% ../nbs/06_recommender.ipynb #1ec0c8fa
+# %% ../nbs/06_recommender.ipynb #04442666
 @dataclass(frozen=True)
 class Recommender:
     "Answers to questions about movies. Make one with `Recommender.load` or `Recommender.from_tables`."
@@ -835,14 +835,19 @@ class Recommender:
         method: str | None = None,  # 'cosine' or 'jaccard'; None takes the default
         genres: Sequence[str] | None = None,  # only movies with any of these
         years: tuple[int | None, int | None] | None = None,  # only from first to last of these, None: no limit
+        diversity: float = 0.0,  # from 0, the most alike, to 1, as different from each other as can be
     ) -> Results:
         "The k movies most like `movie`, exactly; never itself or its double. Raises `QueryError`."
-        k, method = check_k(k), self.method(method)
+        k, method, diversity = check_k(k), self.method(method), check_diversity(diversity)
         allowed = self.allowed(genres, years)
         row, note = self.find(movie)
         this = self.movie(row)
         allowed &= self.film != self.film[row]
-        rows, scores = self.index.top_k(row, k, method, allowed)
+        rows, scores = self.index.top_k(row, len(self.movies) if diversity else k, method, allowed)
+        if diversity:
+            vectors = self.directions[rows]
+            chosen = diversify(scores, lambda i: vectors @ vectors[i], k, diversity)
+            rows, scores = rows[chosen], scores[chosen]
         found = [self.records[i] for i in rows.tolist()]
         whys = [why_similar(this, other) for other in found]
         return Results(self.version, this, ranked(found, scores, whys), (note,) if note else ())

@@ -1,0 +1,337 @@
+// What the pages can do beyond HTML: suggestions while typing, ratings that stay in the browser, and the map.
+"use strict"
+
+const make = (name, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(name), properties)
+  element.append(...children)
+  return element
+}
+const year = title => (title.match(/ \((\d{4})\)$/) || [])[1]
+
+// --- suggestions: a combobox with a list, as the ARIA Authoring Practices describe it
+
+function suggest(input) {
+  const list = make("ul", { id: "suggestions", className: "suggestions", hidden: true })
+  const status = make("p", { className: "unseen" })
+  list.setAttribute("role", "listbox")
+  list.setAttribute("aria-label", "Films")
+  status.setAttribute("role", "status")
+  input.parentElement.append(list, status)
+  for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-controls": list.id, "aria-expanded": "false" }))
+    input.setAttribute(name, value)
+
+  let active = -1, asked = 0, timer
+  const mark = place => {
+    active = place
+    ;[...list.children].forEach((option, i) => option.setAttribute("aria-selected", i === active))
+    if (active >= 0) {
+      input.setAttribute("aria-activedescendant", list.children[active].id)
+      list.children[active].scrollIntoView({ block: "nearest" })
+    } else input.removeAttribute("aria-activedescendant")
+  }
+  const open = yes => {
+    list.hidden = !yes
+    input.setAttribute("aria-expanded", yes)
+    if (!yes) mark(-1)
+  }
+  const go = option => { location.href = input.dataset.film + option.dataset.id }
+
+  async function ask() {
+    const text = input.value.trim(), mine = ++asked
+    if (text.length < 2) return open(false)
+    try {
+      const answer = await fetch(`${input.dataset.suggest}?k=8&q=${encodeURIComponent(text)}`)
+      if (!answer.ok || mine !== asked) return
+      const { items } = await answer.json()
+      if (mine !== asked || document.activeElement !== input) return
+      list.replaceChildren(...items.map((movie, i) => {
+        const when = year(movie.title), option = make("li", { id: `suggestion-${i}` })
+        option.append(make("bdi", { textContent: when ? movie.title.slice(0, -7) : movie.title }))
+        if (when) option.append(" ", make("span", { className: "year", textContent: when }))
+        option.setAttribute("role", "option")
+        option.dataset.id = movie.movie_id
+        return option
+      }))
+      mark(-1)
+      open(items.length > 0)
+      status.textContent = items.length ? `${items.length} films; arrow down to choose one` : "no film by this name"
+    } catch { open(false) }  // the form still searches
+  }
+
+  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, 120) })
+  input.addEventListener("keydown", event => {
+    const count = list.children.length
+    if (event.key === "Escape" && !list.hidden) { event.preventDefault(); asked++; open(false) }
+    else if (event.key === "Enter" && active >= 0) { event.preventDefault(); go(list.children[active]) }
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault()
+      if (list.hidden) { if (count) open(true); else ask() }
+      if (!list.hidden) mark(event.key === "ArrowDown" ? (active + 1) % count : (active < 1 ? count : active) - 1)
+    }
+  })
+  list.addEventListener("pointerdown", event => event.preventDefault())  // the focus stays in the box
+  list.addEventListener("click", event => { const option = event.target.closest("li"); if (option) go(option) })
+  input.addEventListener("blur", () => { clearTimeout(timer); asked++; open(false) })
+}
+
+// --- ratings: {"50": {title, stars}}, in this browser and nowhere else
+
+const ratings = {
+  name: "movierec.ratings",
+  read() {
+    try {
+      const entries = Object.entries(JSON.parse(localStorage.getItem(this.name)) || {})
+      return Object.fromEntries(entries.filter(([id, one]) => /^\d{1,18}$/.test(id) && one && one.stars >= 1 && one.stars <= 5 && typeof one.title === "string"))
+    } catch { return {} }
+  },
+  set(id, title, stars) {
+    const all = this.read()
+    if (stars) all[id] = { title, stars }
+    else delete all[id]
+    this.write(all)
+  },
+  write(all) {
+    try { localStorage.setItem(this.name, JSON.stringify(all)) } catch { /* a browser that keeps nothing */ }
+    document.dispatchEvent(new Event("ratings"))
+  },
+}
+
+function rate(field) {
+  const { rate: id, title } = field.dataset, clear = field.querySelector("button")
+  const show = () => {
+    const given = ratings.read()[id]
+    field.querySelectorAll("input").forEach(input => { input.checked = !!given && +input.value === given.stars })
+    clear.hidden = !given
+  }
+  field.hidden = false
+  field.addEventListener("change", event => ratings.set(id, title, +event.target.value))
+  clear.addEventListener("click", () => { ratings.set(id); field.querySelector("input").focus() })
+  document.addEventListener("ratings", show)
+  show()
+}
+
+function forYou(page) {
+  const [mine, rated, variety, list] = [".mine", ".rated", ".variety", ".list"].map(name => page.querySelector(name))
+  const diversity = variety.querySelector("input")
+  let asked = 0
+
+  function show(all) {
+    const entries = Object.entries(all)
+    mine.hidden = !entries.length
+    rated.replaceChildren(...entries.map(([id, { title, stars }]) => {
+      const given = make("span", { className: "given" }, make("span", { className: "unseen", textContent: `${stars} of 5 stars` }), make("span", { textContent: "★".repeat(stars) }))
+      given.lastChild.setAttribute("aria-hidden", "true")
+      const remove = make("button", { type: "button", className: "quiet", textContent: "×" })
+      remove.setAttribute("aria-label", `Remove ${title}`)
+      remove.addEventListener("click", () => { ratings.set(id); page.querySelector("h1").focus() })
+      return make("li", {}, make("a", { href: page.dataset.film + id }, make("bdi", { textContent: title })), given, remove)
+    }))
+  }
+
+  async function ask() {
+    const all = ratings.read(), mineNow = ++asked
+    show(all)
+    variety.hidden = !Object.keys(all).length
+    if (variety.hidden) return list.replaceChildren()
+    const body = { ratings: Object.fromEntries(Object.entries(all).slice(-2000).map(([id, one]) => [id, one.stars])), k: 12, diversity: +diversity.value }
+    try {
+      const answer = await fetch(page.dataset.forYou, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })
+      if (mineNow !== asked) return
+      if (!answer.ok) throw new Error(answer.status)
+      const html = await answer.text()
+      if (mineNow === asked) list.innerHTML = html
+    } catch {
+      list.replaceChildren(make("p", { className: "note alert", textContent: "The list can’t be had just now. Your ratings are safe; try again in a moment." }))
+    }
+  }
+
+  page.querySelector("h1").tabIndex = -1
+  page.querySelector("[data-forget]").addEventListener("click", () => { ratings.write({}); page.querySelector("h1").focus() })
+  variety.addEventListener("submit", event => event.preventDefault())
+  diversity.addEventListener("change", ask)
+  document.addEventListener("ratings", ask)
+  window.addEventListener("storage", event => { if (event.key === ratings.name) document.dispatchEvent(new Event("ratings")) })
+  ask()
+}
+
+// --- the map: dots on a canvas, in the colours of the legend
+
+async function drawMap(map) {
+  const sheet = map.querySelector(".sheet"), canvas = map.querySelector("canvas"), pointed = map.querySelector(".pointed")
+  const context = canvas.getContext("2d"), buttons = [...map.querySelectorAll(".legend button")]
+  const here = map.dataset.film, near = new Set(map.dataset.near.split(" ").filter(Boolean))
+  let films, box, view, colours, chosen = null, over = -1, waiting = false
+
+  try {
+    const answer = await fetch(map.dataset.map)
+    if (!answer.ok) throw new Error(answer.status)
+    films = await answer.json()
+  } catch {
+    map.prepend(make("p", { className: "note alert", textContent: "The map can’t be loaded just now." }))
+    return
+  }
+  sheet.hidden = false
+  const { x, y, movie_id: ids, title: titles, genres, genre_names: names } = films, n = ids.length
+  box = { left: Math.min(...x) - 2, right: Math.max(...x) + 2, low: Math.min(...y) - 2, high: Math.max(...y) + 2 }
+  const lit = ids.map(id => (String(id) === here ? 2 : near.has(String(id)) ? 1 : 0))
+  const focus = lit.some(Boolean)
+
+  const style = () => {
+    const of = (element, name) => getComputedStyle(element)[name]
+    const known = Object.fromEntries(buttons.map(button => [button.dataset.genre, of(button.querySelector("i"), "backgroundColor")]))
+    colours = { genre: names.map(name => known[name] || "gray"), ink: of(sheet, "color"), paper: of(sheet, "backgroundColor") }
+  }
+  const fit = (left, right, low, high) => {
+    const scale = Math.min(canvas.clientWidth / (right - left), canvas.clientHeight / (high - low))
+    view = { scale, x: canvas.clientWidth / 2 - scale * (left + right) / 2, y: canvas.clientHeight / 2 + scale * (low + high) / 2 }
+  }
+  const all = () => fit(box.left, box.right, box.low, box.high)
+  const place = i => [view.x + view.scale * x[i], view.y - view.scale * y[i]]
+  const zoom = (factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) => {
+    const whole = Math.min(canvas.clientWidth / (box.right - box.left), canvas.clientHeight / (box.high - box.low))
+    const scale = Math.min(Math.max(view.scale * factor, whole * 0.8), whole * 40), by = scale / view.scale
+    view = { scale, x: px + (view.x - px) * by, y: py + (view.y - py) * by }
+    draw()
+  }
+  const move = (dx, dy) => { view.x += dx; view.y += dy; draw() }
+  const draw = () => { if (!waiting) { waiting = true; requestAnimationFrame(paint) } }
+
+  function dot(i, radius) {
+    const [px, py] = place(i), parts = genres[i].length ? genres[i] : [0], step = 2 * Math.PI / parts.length
+    parts.forEach((genre, part) => {
+      context.fillStyle = colours.genre[genre]
+      context.beginPath()
+      if (parts.length > 1) context.moveTo(px, py)
+      context.arc(px, py, radius, part * step - Math.PI / 2, (part + 1) * step - Math.PI / 2)
+      context.fill()
+    })
+  }
+  function ring(i, radius, width) {
+    const [px, py] = place(i)
+    context.lineWidth = width
+    context.strokeStyle = colours.ink
+    context.beginPath()
+    context.arc(px, py, radius, 0, 2 * Math.PI)
+    context.stroke()
+  }
+  function label(i, taken) {
+    const [px, py] = place(i), text = titles[i].replace(/ \(\d{4}\)$/, "")
+    context.font = `600 13px ${getComputedStyle(document.body).fontFamily}`
+    const width = context.measureText(text).width, left = Math.min(Math.max(px - width / 2, 6), canvas.clientWidth - width - 6)
+    const top = py - 26
+    if (top < 0 || px < 0 || px > canvas.clientWidth || py > canvas.clientHeight) return
+    if (taken.some(([a, b, w]) => left < a + w && a < left + width && Math.abs(top - b) < 17)) return
+    taken.push([left, top, width])
+    context.lineJoin = "round"
+    context.lineWidth = 4
+    context.strokeStyle = colours.paper
+    context.strokeText(text, left, top + 14)
+    context.fillStyle = colours.ink
+    context.fillText(text, left, top + 14)
+  }
+
+  function paint() {
+    waiting = false
+    const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight
+    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio)
+    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio)
+    context.setTransform(ratio, 0, 0, ratio, 0, 0)
+    context.clearRect(0, 0, width, height)
+    const radius = Math.max(1.2, Math.min(view.scale * 0.42, 22)), taken = []
+    const bright = i => (chosen === null ? !focus || lit[i] > 0 : genres[i].includes(chosen))
+    for (const pass of [false, true]) {
+      context.globalAlpha = pass ? 1 : 0.22
+      for (let i = 0; i < n; i++) {
+        const [px, py] = place(i)
+        if (bright(i) === pass && px > -radius && py > -radius && px < width + radius && py < height + radius) dot(i, lit[i] ? Math.max(radius, 4) : radius)
+      }
+    }
+    for (let i = 0; i < n; i++) if (lit[i]) ring(i, Math.max(radius, 4) + 1 + lit[i], lit[i])
+    if (over >= 0) ring(over, Math.max(radius, 4) + 3, 2)
+    const order = [...Array(n).keys()].filter(i => lit[i]).sort((a, b) => lit[b] - lit[a])
+    order.forEach(i => label(i, taken))
+    if (view.scale > 22) for (let i = 0; i < n; i++) if (bright(i) && !lit[i]) label(i, taken)
+  }
+
+  function nearest(px, py) {
+    let best = -1, least = Math.max(view.scale * 0.6, 12) ** 2
+    for (let i = 0; i < n; i++) {
+      const [a, b] = place(i), distance = (a - px) ** 2 + (b - py) ** 2
+      if (distance < least) { best = i; least = distance }
+    }
+    return best
+  }
+  function point(i) {
+    if (i === over) return
+    over = i
+    pointed.hidden = i < 0
+    pointed.textContent = i < 0 ? "" : `${titles[i]} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
+    draw()
+  }
+
+  const held = new Map()
+  let moved = 0
+  const at = event => { const edge = canvas.getBoundingClientRect(); return [event.clientX - edge.left, event.clientY - edge.top] }
+  canvas.addEventListener("pointerdown", event => { canvas.setPointerCapture(event.pointerId); held.set(event.pointerId, at(event)); if (held.size === 1) moved = 0 })
+  canvas.addEventListener("pointermove", event => {
+    const now = at(event), before = held.get(event.pointerId)
+    if (!before) return point(nearest(...now))
+    const other = [...held].find(([id]) => id !== event.pointerId)
+    moved += Math.hypot(now[0] - before[0], now[1] - before[1])
+    if (other) {
+      const [ox, oy] = other[1], apart = ([a, b]) => Math.hypot(a - ox, b - oy) || 1
+      zoom(apart(now) / apart(before), ox, oy)
+    } else if (moved > 4) move(now[0] - before[0], now[1] - before[1])
+    held.set(event.pointerId, now)
+  })
+  const release = event => {
+    const was = held.delete(event.pointerId)
+    if (!was || event.type === "pointercancel" || moved > 4 || held.size) return
+    const i = nearest(...at(event))
+    if (i >= 0 && (event.pointerType === "mouse" || i === over)) location.href = map.dataset.page + ids[i]
+    else point(i)  // a finger first sees the name; pressing again opens the page
+  }
+  canvas.addEventListener("pointerup", release)
+  canvas.addEventListener("pointercancel", release)
+  canvas.addEventListener("pointerleave", () => { if (!held.size) point(-1) })
+  canvas.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), ...at(event)) }, { passive: false })
+  canvas.addEventListener("keydown", event => {
+    const step = 60, keys = { ArrowLeft: () => move(step, 0), ArrowRight: () => move(-step, 0), ArrowUp: () => move(0, step), ArrowDown: () => move(0, -step), "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => { all(); draw() } }
+    if (keys[event.key] && !event.ctrlKey && !event.metaKey) { event.preventDefault(); keys[event.key]() }
+  })
+  map.querySelector('[data-zoom="in"]').addEventListener("click", () => zoom(1.6))
+  map.querySelector('[data-zoom="out"]').addEventListener("click", () => zoom(1 / 1.6))
+  map.querySelector('[data-zoom="all"]').addEventListener("click", () => { all(); draw() })
+  buttons.forEach(button => button.addEventListener("click", () => {
+    const genre = names.indexOf(button.dataset.genre)
+    chosen = chosen === genre ? null : genre
+    buttons.forEach(other => other.setAttribute("aria-pressed", names.indexOf(other.dataset.genre) === chosen))
+    draw()
+  }))
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { style(); draw() })
+  let size = [0, 0]
+  new ResizeObserver(() => {
+    const now = [canvas.clientWidth, canvas.clientHeight]
+    if (now[0] !== size[0] || now[1] !== size[1]) { size = now; start() }
+  }).observe(canvas)
+
+  function start() {
+    all()
+    if (focus) {
+      const shown = [...Array(n).keys()].filter(i => lit[i]), margin = 6
+      const xs = shown.map(i => x[i]), ys = shown.map(i => y[i])
+      fit(Math.min(...xs) - margin, Math.max(...xs) + margin, Math.min(...ys) - margin, Math.max(...ys) + margin)
+    }
+    draw()
+  }
+  style()
+  start()
+  map.dataset.ready = n
+}
+
+// --- begin
+
+document.querySelectorAll("[data-suggest]").forEach(suggest)
+document.querySelectorAll("[data-rate]").forEach(rate)
+document.querySelectorAll("[data-for-you]").forEach(forYou)
+document.querySelectorAll("[data-map]").forEach(drawMap)
