@@ -7,7 +7,7 @@ __all__ = ['ERAS', 'MAX_QUERY_LENGTH', 'PER_PAGE', 'said_title', 'poster', 'moti
            'home', 'browse', 'other_entries', 'film', 'for_you', 'known_ratings', 'for_you_list', 'map_page',
            'read_document', 'api_page', 'on_error', 'create_app']
 
-# %% ../nbs/11_web.ipynb #f00e8dcb
+# %% ../nbs/11_web.ipynb #38d2c5b4
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -58,19 +58,29 @@ def said_title(
 
     return in_order(name) or title, ", ".join(in_order(other.rstrip(") ")) for other in others)
 
-# %% ../nbs/11_web.ipynb #40c3a98f
+# %% ../nbs/11_web.ipynb #0f1eace1
 ERAS = ((1945, "early"), (1967, "classic"), (1985, "modern"), (9999, "late"))  # until which year
 
 
 def poster(
     movie: Mapping[str, Any],
-) -> dict[str, Any]:  # name, others, era, size and, as in `movie`, genres
+) -> dict[str, Any]:  # name, others, era, size, genres (at least one, in the order to draw them) and cut
     "What the template needs to draw a film."
     name, others = said_title(movie["title"], movie["year"])
     era = next((era for year, era in ERAS if (movie["year"] or 9999) <= year), "late")
     longest = max(map(len, name.split()), default=0)
     size = "short" if len(name) <= 12 and longest <= 8 else "long" if len(name) > 30 or longest > 11 else "middle"
-    return {"name": name, "others": others, "era": era, "size": size, "genres": movie["genres"]}
+    genres = movie["genres"] or ["unknown"]
+    turn = movie["movie_id"] % len(genres)
+    order = genres[turn:] + genres[:turn]
+    return {
+        "name": name,
+        "others": others,
+        "era": era,
+        "size": size,
+        "genres": order,
+        "cut": movie["movie_id"] // 3 % 4,
+    }
 
 # %% ../nbs/11_web.ipynb #a6a33a6a
 def motifs(
@@ -192,7 +202,7 @@ def film(
         problem=problem,
     )
 
-# %% ../nbs/11_web.ipynb #f1ac2474
+# %% ../nbs/11_web.ipynb #f224a917
 def for_you() -> Response:
     "GET /for-you: films to begin with; the script does the rest."
     rec = current_model().recommender

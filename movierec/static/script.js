@@ -7,6 +7,7 @@ const make = (name, properties = {}, ...children) => {
   return element
 }
 const year = title => (title.match(/ \((\d{4})\)$/) || [])[1]
+const said = title => title.replace(/ \(\d{4}\)$/, "").replace(/^([^(]+), (The|An?|Le|La|Les|El|Il|Das|Der|Die)\b/, "$2 $1")  // as people say it
 
 // --- suggestions: a combobox with a list, as the ARIA Authoring Practices describe it
 
@@ -46,7 +47,7 @@ function suggest(input) {
       if (mine !== asked || document.activeElement !== input) return
       list.replaceChildren(...items.map((movie, i) => {
         const when = year(movie.title), option = make("li", { id: `suggestion-${i}` })
-        option.append(make("bdi", { textContent: when ? movie.title.slice(0, -7) : movie.title }))
+        option.append(make("bdi", { textContent: said(movie.title) }))
         if (when) option.append(" ", make("span", { className: "year", textContent: when }))
         option.setAttribute("role", "option")
         option.dataset.id = movie.movie_id
@@ -215,7 +216,7 @@ async function drawMap(map) {
     context.stroke()
   }
   function label(i, taken) {
-    const [px, py] = place(i), text = titles[i].replace(/ \(\d{4}\)$/, "")
+    const [px, py] = place(i), text = said(titles[i])
     context.font = `600 13px ${getComputedStyle(document.body).fontFamily}`
     const width = context.measureText(text).width, left = Math.min(Math.max(px - width / 2, 6), canvas.clientWidth - width - 6)
     const top = py - 26
@@ -265,7 +266,7 @@ async function drawMap(map) {
     if (i === over) return
     over = i
     pointed.hidden = i < 0
-    pointed.textContent = i < 0 ? "" : `${titles[i]} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
+    pointed.textContent = i < 0 ? "" : `${said(titles[i])} ${year(titles[i]) || ""} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
     draw()
   }
 
