@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['Year', 'GenreName', 'K', 'GenreFilter', 'YearFrom', 'YearTo', 'DIVERSITY', 'Diversity', 'Query', 'Stars', 'MovieName',
            'JsonYear', 'Year_', 'Version', 'DOCUMENT', 'ROUTES', 'fraction', 'whole_number', 'in_order', 'SimilarQuery',
-           'UserQuery', 'MoviesQuery', 'NoQuery', 'explain_parameter', 'parse_query', 'parse_id', 'year_range',
-           'find_similar', 'list_movies', 'refuse_constant', 'unique_names', 'read_json', 'RecommendBody', 'parse_body',
-           'find_recommendations', 'Movie', 'Item', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'ModelAnswer',
-           'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked', 'movies_json', 'movie_json', 'similar_json',
-           'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'model_json', 'map_json', 'map_columns',
-           'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
+           'UserQuery', 'MoviesQuery', 'NoQuery', 'explain_parameter', 'list_fields', 'parse_query', 'parse_id',
+           'year_range', 'find_similar', 'list_movies', 'refuse_constant', 'unique_names', 'read_json', 'RecommendBody',
+           'parse_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer',
+           'ModelAnswer', 'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked', 'movies_json', 'movie_json',
+           'similar_json', 'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'model_json', 'map_json',
+           'map_columns', 'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
 
-# %% ../nbs/10_api.ipynb #82808bae
+# %% ../nbs/10_api.ipynb #cabd7d4c
 import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar, get_origin
 
@@ -128,8 +129,16 @@ def explain_parameter(
     message = problem["msg"].removeprefix("Value error, ")
     return {"parameter": name, "detail": f"{name} is {problem['input']!r:.60}: {message[0].lower()}{message[1:]}"}
 
-# %% ../nbs/10_api.ipynb #c5e4a545
+# %% ../nbs/10_api.ipynb #03a0b5d5
 Query = TypeVar("Query", bound=BaseModel)
+
+
+@cache
+def list_fields(
+    model: type[BaseModel],
+) -> frozenset[str]:
+    "The names of the parameters that may be repeated."
+    return frozenset(name for name, field in model.model_fields.items() if get_origin(field.annotation) is list)
 
 
 def parse_query(
@@ -137,8 +146,7 @@ def parse_query(
     given: Mapping[str, Sequence[str]],  # the values of each parameter
 ) -> Query:
     "The query, validated. Raises `BadQuery` with all that is wrong."
-    fields = model.model_fields
-    lists = {name for name, field in fields.items() if get_origin(field.annotation) is list}
+    fields, lists = model.model_fields, list_fields(model)
     errors = [
         {"parameter": name, "detail": f"{name} is given {len(values)} times, expected once"}
         for name, values in given.items()
@@ -358,7 +366,7 @@ class Problem(BaseModel):
     request_id: Annotated[str, Field(description="the id under which the log has it")]
     errors: Annotated[list[dict[str, str]], Field(description="for each wrong parameter: parameter and detail")] = []
 
-# %% ../nbs/10_api.ipynb #c026f354
+# %% ../nbs/10_api.ipynb #726f7cf7
 def entity_tag(
     model: Model,
     also: bytes = b"",  # what else the answer depends on
@@ -375,8 +383,8 @@ def answer(
     "The answer to a GET, with its tag; 304 and nothing if the client has it."
     tag = entity_tag(model, also)
     response = Response(status=304) if request.if_none_match.contains(tag) else json_response(body())
-    response.set_etag(tag)
-    response.cache_control.no_cache = True  # which means: keep it, but ask each time
+    response.headers["ETag"] = f'"{tag}"'
+    response.headers["Cache-Control"] = "no-cache"  # which means: keep it, but ask each time
     return response
 
 # %% ../nbs/10_api.ipynb #bef0fc55

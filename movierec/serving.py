@@ -6,17 +6,17 @@
 __all__ = ['log', 'RETRY_SECONDS', 'PROBLEMS', 'SECURITY_HEADERS', 'access_log', 'LOG_FIELDS', 'LOG_NAMES', 'LATENCY_BUCKETS',
            'METHODS', 'MAX_BODY_BYTES', 'stamp', 'Model', 'load_model', 'Held', 'is_current', 'refresh', 'ModelHolder',
            'BadQuery', 'describe_problem', 'json_response', 'request_id', 'note_request', 'error_headers',
-           'log_failure', 'problem_response', 'log_to_stdout', 'log_access', 'counters', 'Serving', 'serving',
-           'current_model', 'finish', 'ModelCollector', 'metrics', 'healthz', 'readyz', 'watch']
+           'log_failure', 'problem_response', 'with_security_headers', 'log_to_stdout', 'log_access', 'counters',
+           'Serving', 'serving', 'current_model', 'finish', 'ModelCollector', 'metrics', 'healthz', 'readyz', 'watch']
 
-# %% ../nbs/09_serving.ipynb #f4ab060d
+# %% ../nbs/09_serving.ipynb #2935047f
 import logging
 import os
 import re
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -40,16 +40,16 @@ from .recommender import MovieNotFound, Recommender, UserNotFound
 # %% ../nbs/09_serving.ipynb #92814899
 log = logging.getLogger("movierec.serving")
 
-# %% ../nbs/09_serving.ipynb #c141a0b5
+# %% ../nbs/09_serving.ipynb #4152e37b
 def stamp(
     root: Path,  # the folder of all versions
-) -> tuple[bytes, int]:  # what latest says, and when it was written in nanoseconds
-    "Something that changes whenever a version is put in use; (b'', 0) if there is no `latest`."
+) -> tuple[int, ...]:  # its number on the disk, when it was written in nanoseconds, and its size
+    "Something that changes whenever a version is put in use; empty if there is no `latest`."
     try:
-        with (root / LATEST).open("rb") as file:
-            return file.read(100), os.fstat(file.fileno()).st_mtime_ns
+        about = os.stat(root / LATEST)
     except OSError:
-        return b"", 0
+        return ()
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 # %% ../nbs/09_serving.ipynb #f09ae79d
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def load_model(
     artifact = open_version(root)
     return Model(Recommender.from_artifact(artifact), artifact)
 
-# %% ../nbs/09_serving.ipynb #a2c0ec79
+# %% ../nbs/09_serving.ipynb #bc3bc235
 RETRY_SECONDS = 5.0  # how long a version that could not be loaded is left alone
 
 
@@ -87,7 +87,7 @@ class Held:
 
     model: Model | None = None
     problem: ArtifactError | None = None
-    stamp: tuple[bytes, int] | None = None  # at the last attempt; None: there was none yet
+    stamp: tuple[int, ...] | None = None  # at the last attempt; None: there was none yet
     tried_at: float = 0.0  # the time of the last attempt, in seconds of time.monotonic
 
 
@@ -222,16 +222,33 @@ def problem_response(
     response.headers.extend(error_headers(error))
     return response
 
-# %% ../nbs/09_serving.ipynb #cd361d41
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+# %% ../nbs/09_serving.ipynb #3cbe5202
+SECURITY_HEADERS = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+]
+
+
+def with_security_headers(
+    application: Callable[..., Any],  # a WSGI application (PEP 3333)
+) -> Callable[..., Any]:
+    "The application, adding `SECURITY_HEADERS` to each answer."
+
+    def answer(environ: Any, start_response: Callable[..., Any]) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            return start_response(status, headers + SECURITY_HEADERS, *failure)
+
+        return application(environ, start)
+
+    return answer
 
 # %% ../nbs/09_serving.ipynb #3c7ed90d
 access_log = logging.getLogger("movierec.access")
@@ -310,13 +327,12 @@ def current_model() -> Model:
     "The model to answer this request with. Raises `ArtifactError` if there is none."
     return serving().holder.get()
 
-# %% ../nbs/09_serving.ipynb #87e56d15
+# %% ../nbs/09_serving.ipynb #e5d66055
 def finish(
     response: Response,
 ) -> Response:
-    "The response with its headers; counted, and written into the log."
+    "The response with its request id; counted, and written into the log."
     response.headers["X-Request-Id"] = g.request_id
-    response.headers.update(SECURITY_HEADERS)
     seconds = time.perf_counter() - g.started
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.method in METHODS else "other"
@@ -326,7 +342,7 @@ def finish(
     log_access(response.status_code, seconds)
     return response
 
-# %% ../nbs/09_serving.ipynb #5f5c9b99
+# %% ../nbs/09_serving.ipynb #c8f7a425
 class ModelCollector:
     "Tells Prometheus which model is in use, and whether something is wrong with a later one."
 
@@ -346,7 +362,7 @@ def metrics() -> Response:
     "GET /metrics: counters and gauges for Prometheus."
     registry, found = CollectorRegistry(), serving()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         content = generate_latest(registry)
     else:
         content = generate_latest(found.counters["registry"])
@@ -370,7 +386,7 @@ def readyz() -> Response:
     problem = serving().holder.held.problem
     return json_response(body | ({"problem": str(problem)} if problem else {}))
 
-# %% ../nbs/09_serving.ipynb #a0f977e3
+# %% ../nbs/09_serving.ipynb #9c602b15
 MAX_BODY_BYTES = 64 * 1024  # more than two thousand ratings
 
 
@@ -383,6 +399,7 @@ def watch(
     log_to_stdout(level)
     app.extensions["movierec"] = Serving(ModelHolder(root))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.wsgi_app = with_security_headers(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(note_request)
     app.after_request(finish)
     app.add_url_rule("/healthz", view_func=healthz)

@@ -122,7 +122,7 @@ def distinct_vectors(
     vectors, vector_of = np.unique(rows, axis=0, return_inverse=True)
     return vectors, vector_of.reshape(-1)
 
-# %% ../nbs/03_similarity.ipynb #2256fca0
+# %% ../nbs/03_similarity.ipynb #15eb6831
 def float_scores(
     shared: np.ndarray,  # (triples,) s
     sizes: np.ndarray,  # (triples,) h
@@ -134,11 +134,10 @@ def float_scores(
 ) -> np.ndarray:  # (triples,) float64
     "The similarity of a query to each triple, in floating-point numbers; 0 where either side is empty."
     if method == "jaccard":
-        union = query_size + sizes - shared
-        return np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
+        return shared / np.maximum(query_size + sizes - shared, 1)
     x, y = query_year * step, years * step
-    lengths = np.sqrt(query_size + x * x) * np.sqrt(sizes + y * y)
-    return np.divide(shared + x * y, lengths, out=np.zeros(len(shared)), where=lengths > 0)
+    lengths = math.sqrt(query_size + x * x) * np.sqrt(sizes + y * y)
+    return (shared + x * y) / np.where(lengths > 0, lengths, 1)
 
 # %% ../nbs/03_similarity.ipynb #e48b38d6
 def exact_score(
@@ -180,7 +179,7 @@ def rank_exactly(
     ranks[order] = np.cumsum(new_rank) - 1
     return ranks
 
-# %% ../nbs/03_similarity.ipynb #d4d05b3a
+# %% ../nbs/03_similarity.ipynb #55abe1a0
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
@@ -215,6 +214,16 @@ class SimilarityIndex:
         return self.flags.sum(1)
 
     @cached_property
+    def n_sizes(self) -> int:
+        "How many different numbers of genres there can be."
+        return int(self.sizes.max()) + 1
+
+    @cached_property
+    def n_years(self) -> int:
+        "How many different years there can be."
+        return int(self.years.max()) + 1
+
+    @cached_property
     def flags_as_floats(self) -> np.ndarray:
         "The genre flags as floats, whose products are much faster than those of whole numbers; (vectors, genres)."
         return self.flags.astype(np.float64)
@@ -235,21 +244,21 @@ class SimilarityIndex:
         v = self.vector_of[row]
         g, x = int(self.sizes[v]), int(self.years[v])
         shared = self.flags_as_floats @ self.flags_as_floats[v]  # (vectors,) whole numbers, exact in floats
-        scores = float_scores(shared, self.sizes, self.years, g, x, float(self.step), method)[self.vector_of]
-        scores[row] = 0  # (movies,)
+        scores = float_scores(shared, self.sizes, self.years, g, x, float(self.step), method)[
+            self.vector_of
+        ]  # (movies,)
+        scores[row] = 0
         if allowed is not None:
-            scores[~allowed] = 0
+            scores *= allowed
         cut = np.partition(scores, -k)[-k] if k < len(scores) else 0
         rows = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))
 
         w = self.vector_of[rows]
         years = self.years[w] if method == "cosine" else np.zeros_like(w)
-        triples = (shared[w].astype(np.int64) * (self.sizes.max() + 1) + self.sizes[w]) * (
-            years.max(initial=0) + 1
-        ) + years
+        triples = (shared[w].astype(np.int64) * self.n_sizes + self.sizes[w]) * self.n_years + years
         _, first, group = np.unique(triples, return_index=True, return_inverse=True)
-        chosen = np.column_stack([shared[w], self.sizes[w], years])[first].astype(np.int64).tolist()
-        exact = cache(lambda i: exact_score(chosen[i][0], chosen[i][1], chosen[i][2], g, x, self.step, method))
+        chosen = list(zip(shared[w[first]].tolist(), self.sizes[w[first]].tolist(), years[first].tolist(), strict=True))
+        exact = cache(lambda i: exact_score(int(chosen[i][0]), chosen[i][1], chosen[i][2], g, x, self.step, method))
         ranks = rank_exactly(scores[rows[first]], exact)[group]
         best = np.lexsort((self.tie_place[rows], ranks))[:k]
         found = [score_of(exact(i), method) for i in group[best].tolist()]

@@ -58,7 +58,7 @@ def said_title(
 
     return in_order(name) or title, ", ".join(in_order(other.rstrip(") ")) for other in others)
 
-# %% ../nbs/11_web.ipynb #0f1eace1
+# %% ../nbs/11_web.ipynb #9da88fe2
 ERAS = ((1945, "early"), (1967, "classic"), (1985, "modern"), (9999, "late"))  # until which year
 
 
