@@ -10,9 +10,9 @@ __all__ = ['Year', 'GenreName', 'K', 'GenreFilter', 'YearFrom', 'YearTo', 'DIVER
            'parse_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer',
            'ModelAnswer', 'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked', 'movies_json', 'movie_json',
            'similar_json', 'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'model_json', 'map_json',
-           'map_columns', 'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
+           'map_columns', 'read_document', 'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
 
-# %% ../nbs/10_api.ipynb #cabd7d4c
+# %% ../nbs/10_api.ipynb #f9e883f6
 import hashlib
 import json
 import re
@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
 import numpy as np
-from flask import Flask, Response, request, send_file
+from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -505,14 +506,26 @@ def map_columns(
         "y": rec.places[:, 1].astype(float).round(2).tolist(),
     }
 
-# %% ../nbs/10_api.ipynb #7e75c466
-DOCUMENT = "static/openapi.json"  # in the folder of the package
+# %% ../nbs/10_api.ipynb #6348dadf
+@cache
+def read_document(
+    folder: str,  # of the package
+) -> bytes:
+    "The OpenAPI document as it stands in its file."
+    return Path(folder, DOCUMENT).read_bytes()
+
+
+DOCUMENT = "static/openapi.json"
 
 
 def openapi_json() -> Response:
     "The OpenAPI document."
     asked(NoQuery)
-    return send_file(DOCUMENT, mimetype="application/json", max_age=0)
+    response = Response(read_document(current_app.root_path), mimetype="application/json")
+    response.add_etag()
+    response.headers["Cache-Control"] = "no-cache"
+    response.make_conditional(request)
+    return response
 
 # %% ../nbs/10_api.ipynb #55b97833
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['ERAS', 'MAX_QUERY_LENGTH', 'PER_PAGE', 'said_title', 'poster', 'motifs', 'page', 'search_matches', 'filled_in',
            'home', 'browse', 'other_entries', 'film', 'for_you', 'known_ratings', 'for_you_list', 'map_page',
-           'read_document', 'api_page', 'on_error', 'create_app']
+           'api_page', 'on_error', 'create_app']
 
-# %% ../nbs/11_web.ipynb #38d2c5b4
+# %% ../nbs/11_web.ipynb #2566afd1
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from click import ClickException
 from flask import Flask, Response, current_app, render_template, request, url_for
 
 from movierec.api import (
-    DOCUMENT,
     MoviesQuery,
     RecommendBody,
     SimilarQuery,
@@ -30,6 +28,7 @@ from movierec.api import (
     parse_body,
     parse_id,
     parse_query,
+    read_document,
 )
 from .artifacts import NoModel
 from .config import Config, ConfigError, MovierecError, load_config
@@ -231,7 +230,7 @@ def for_you_list() -> Response:
     response.cache_control.no_store = True
     return response
 
-# %% ../nbs/11_web.ipynb #5c7489c5
+# %% ../nbs/11_web.ipynb #3602b988
 def map_page() -> Response:
     "GET /map: all films on a map, one of them lit up."
     rec, given = current_model().recommender, filled_in(request.args.to_dict(flat=False))
@@ -240,18 +239,9 @@ def map_page() -> Response:
     return page("map.html", movie=movie, near=near, genres=rec.genres)
 
 
-@cache
-def read_document(
-    path: Path,
-) -> dict[str, Any]:
-    "The OpenAPI document."
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def api_page() -> Response:
     "GET /api: the manual of the API."
-    document = read_document(Path(current_app.root_path, DOCUMENT))
+    document = json.loads(read_document(current_app.root_path))
     return page("api.html", document=document, host=request.host_url.rstrip("/"))
 
 # %% ../nbs/11_web.ipynb #d0965e22

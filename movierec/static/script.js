@@ -332,6 +332,7 @@ async function drawMap(map) {
 
 // --- begin
 
+document.querySelectorAll("[data-no-script]").forEach(note => note.remove())
 document.querySelectorAll("[data-suggest]").forEach(suggest)
 document.querySelectorAll("[data-rate]").forEach(rate)
 document.querySelectorAll("[data-for-you]").forEach(forYou)
