@@ -7,7 +7,8 @@ PATHS  := nbs tests tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help python install serve port model test lab check format types sync readme outputs docs fix bench coverage constraints clean
+.PHONY: help python install serve port model test lab check format types sync openapi readme outputs docker docs fix bench coverage \
+  constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -70,7 +71,7 @@ coverage: model ## branch coverage of movierec, from notebooks and tests togethe
 
 # --- check: nothing here changes the work tree; `make -k check` goes on after a failure
 
-check: format types sync readme outputs docs ## format, lint, types, notebooks clean, exports and outputs current, links
+check: format types sync openapi readme outputs docker docs ## format, lint, types, notebooks clean, exports and outputs current, links
 	@echo "All checks passed"
 
 format: $(VENV)/.dev
@@ -82,6 +83,12 @@ types: $(VENV)/.dev
 
 sync: $(VENV)/.dev
 	@$(BIN)/python tools/sync.py
+
+openapi: $(VENV)/.dev
+	@$(BIN)/python tools/openapi.py --check
+
+docker: $(VENV)/.dev
+	@$(BIN)/hadolint Dockerfile
 
 readme: $(VENV)/.dev
 	@$(BIN)/python tools/readme.py --check
@@ -96,6 +103,7 @@ fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.m
 	@$(BIN)/ruff format --quiet $(PATHS)
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/openapi.py
 	@$(BIN)/python tools/readme.py
 
 # --- compare with other libraries: half an hour; everything on one thread, so that times can be compared
@@ -128,7 +136,7 @@ bench: model .venv-peers/.installed ## tune and measure our models and those of 
 
 constraints: $(VENV)/.dev ## resolve the dependencies anew, for Python 3.11 and later, Linux and macOS
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --extra dev \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --extra dev --extra serve \
 	  --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt setup.py
 
 clean: ## remove the environment and everything built (data, models and logs stay)

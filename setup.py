@@ -23,7 +23,10 @@ setup(
     package_data={cfg["lib_name"]: ["py.typed", "templates/**/*", "static/**/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={
+        "serve": cfg["serve_requirements"].split(),
+        "dev": cfg["serve_requirements"].split() + cfg["dev_requirements"].split(),
+    },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],  # how nbdev finds the names it can link to
