@@ -126,6 +126,8 @@ bench: model .venv-peers/.installed ## tune and measure our models and those of 
 	@$(PEERS) final $(BENCH)/work $(BENCH)/out/final --settings $(BENCH)/out/settings.json
 	@$(BOARD) report $(BENCH)/work $(BENCH)/out
 	@$(BIN)/python benchmarks/tried.py
+	@$(BIN)/python benchmarks/serving.py $(BENCH)/serving
+	@CHANGE_SECONDS=60 $(BIN)/python -m pytest -q -s tests/test_deploy.py
 
 .venv-peers/.installed: benchmarks/peers.txt
 	@$(PEERS_PYTHON) -m venv .venv-peers

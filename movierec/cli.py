@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['as_json', 'config_file', 'data_dir', 'number', 'version_option', 'genre', 'year_from', 'year_to', 'user_errors',
            'print_json', 'progress_bar', 'error_console', 'print_table', 'as_text', 'main', 'version_name',
-           'configured', 'fetch_command', 'train_command', 'versions_command', 'show', 'recommender', 'similar_command',
-           'search_command', 'stars', 'recommend_command', 'evaluate_command']
+           'configured', 'fetch_command', 'train_command', 'versions_command', 'use_command', 'show', 'recommender',
+           'similar_command', 'search_command', 'stars', 'recommend_command', 'evaluate_command']
 
 # %% ../nbs/12_cli.ipynb #33062ce2
 import json
@@ -201,6 +201,21 @@ def versions_command(verify: bool, file: Path | None, as_json: bool) -> None:
         print_table(shown, ["", "version", "created_at", "movies", "problems"])
     if any(row["problems"] for row in rows):
         raise click.exceptions.Exit(1)
+
+# %% ../nbs/12_cli.ipynb #a299cdfa
+@main.command("use")
+@click.argument("version", callback=version_name)
+@config_file
+@user_errors
+def use_command(version: str, file: Path | None) -> None:
+    "Put a trained version in use, after verifying it."
+    from movierec.artifacts import ArtifactError, open_version, set_latest
+
+    root = configured(file).artifacts_dir
+    if problems := open_version(root, version).verify():
+        raise ArtifactError(f"{version} is not put in use: {'; '.join(problems)}")
+    set_latest(root, version)
+    click.echo(f"{version} is in use.")
 
 # %% ../nbs/12_cli.ipynb #db0e4dda
 def show(

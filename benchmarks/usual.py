@@ -1,0 +1,50 @@
+"""The recommender server as it is usually written: two pickles, a DataFrame, a sort over all films. To compare with.
+
+USUAL_DIR names the folder of movies.pkl and similarity.pkl, which benchmarks/serving.py writes.
+"""
+
+import os
+import pickle
+from pathlib import Path
+
+from flask import Flask, Response, jsonify
+
+folder = Path(os.environ["USUAL_DIR"])
+movies = pickle.loads((folder / "movies.pkl").read_bytes())  # a pandas DataFrame: movie_id, title
+similarity = pickle.loads((folder / "similarity.pkl").read_bytes())  # (movies, movies) float64
+ids, titles = movies["movie_id"].tolist(), movies["title"].tolist()
+app = Flask(__name__)
+
+
+def by_title(title: str) -> list[dict]:
+    "The ten most similar movies, as most tutorials find them."
+    index = movies[movies["title"] == title].index[0]
+    distances = sorted(list(enumerate(similarity[index])), reverse=True, key=lambda pair: pair[1])  # noqa: C414
+    return [
+        {"movie_id": int(movies.iloc[i].movie_id), "title": movies.iloc[i].title, "score": float(score)}
+        for i, score in distances[1:11]
+    ]
+
+
+def by_row(row: int) -> list[dict]:
+    "The same without pandas: the row is known, and the titles are lists."
+    distances = sorted(enumerate(similarity[row]), reverse=True, key=lambda pair: pair[1])
+    return [{"movie_id": ids[i], "title": titles[i], "score": float(score)} for i, score in distances[1:11]]
+
+
+@app.route("/titles/<path:title>")
+def titled(title: str) -> Response:
+    "The films most like a title."
+    return jsonify(by_title(title))
+
+
+@app.route("/rows/<int:row>")
+def numbered(row: int) -> Response:
+    "The films most like a row."
+    return jsonify(by_row(row))
+
+
+@app.route("/nothing")
+def nothing() -> Response:
+    "No work at all: what Flask and the server cost."
+    return jsonify([])
