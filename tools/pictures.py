@@ -1,4 +1,4 @@
-"""Take the pictures of the pages that stand in README.md and the docs: python tools/pictures.py [URL of a running server]."""
+"""Take the pictures of the pages that README.md and the docs show: tools/pictures.py [URL of a running server]."""
 
 import io
 import sys
