@@ -37,6 +37,7 @@ def main(url: str) -> None:
             page.goto(path, wait_until="networkidle")
             if prepare:
                 prepare(page)
+            page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(500)
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             picture.thumbnail((WIDTH, WIDTH))
