@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
@@ -143,15 +143,12 @@ POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: appli
     ids=lambda sent: re.sub(r"[^\w /.-]", "", sent[:30].decode("latin-1")),
 )  # fmt: skip
 def test_what_no_browser_sends_is_survived(hardened, sent):
-    with socket.create_connection(("127.0.0.1", hardened.port), timeout=10) as connection:
-        connection.sendall(sent)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", hardened.port), timeout=10) as connection, suppress(OSError):
+        connection.sendall(sent)  # a server may hang up at any moment: before the end, or before we do
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        try:
-            while len(answer) < 1_000_000 and (part := connection.recv(65536)):
-                answer += part
-        except (ConnectionResetError, TimeoutError):
-            pass
+        while len(answer) < 1_000_000 and (part := connection.recv(65536)):
+            answer += part
     statuses = re.findall(rb"^HTTP/1\.[01] (\d+)", answer, re.M)
     assert not statuses or int(statuses[0]) < 500, answer[:300]
     assert b"Traceback" not in answer and b"root:" not in answer and b"import json" not in answer
