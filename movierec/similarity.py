@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'TOO_CLOSE', 'QueryError', 'cosine_matrix', 'jaccard_matrix', 'tie_order', 'year_step', 'whole_vector',
-           'exact_cosine', 'exact_jaccard', 'score_of', 'oracle', 'distinct_vectors', 'float_scores', 'exact_score',
-           'rank_exactly', 'SimilarityIndex']
+           'exact_cosine', 'exact_jaccard', 'score_of', 'oracle', 'number_sets', 'distinct_vectors', 'float_scores',
+           'rank_exactly', 'whole_numbers', 'checked_vector', 'SimilarityIndex']
 
-# %% ../nbs/03_similarity.ipynb #7c6b2f57
+# %% ../nbs/03_similarity.ipynb #c57687c5
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
+from operator import mul
+from typing import Any
 
 import numpy as np
 
@@ -69,14 +71,14 @@ def whole_vector(
     "The feature vector times `step`'s denominator: whole numbers, so cosine stays what it was."
     return [int(flag) * step.denominator for flag in flags] + [int(years_after) * step.numerator]
 
-# %% ../nbs/03_similarity.ipynb #de4e1f20
+# %% ../nbs/03_similarity.ipynb #be936275
 def exact_cosine(
     a: Sequence[int],  # whole vector
     b: Sequence[int],  # whole vector
 ) -> Fraction:
     "The square of the cosine, exactly; 0 if either vector is zero."
-    dot = sum(x * y for x, y in zip(a, b, strict=True))
-    return Fraction(dot * dot, (sum(x * x for x in a) * sum(y * y for y in b)) or 1)
+    dot, square_a, square_b = sum(map(mul, a, b)), sum(map(mul, a, a)), sum(map(mul, b, b))
+    return Fraction(dot * dot, (square_a * square_b) or 1)
 
 
 def exact_jaccard(
@@ -112,49 +114,50 @@ def oracle(
     positive = [i for i in exact if exact[i] > 0]  # in tie order; sorting is stable, so ties stay so
     return [(i, score_of(exact[i], method)) for i in sorted(positive, key=lambda i: -exact[i])[:k]]
 
-# %% ../nbs/03_similarity.ipynb #be563783
-def distinct_vectors(
-    genre_flags: np.ndarray,  # (movies, genres)
-    years: np.ndarray,  # (movies,)
-) -> tuple[np.ndarray, np.ndarray]:  # (vectors, genres + 1) flags and year; (movies,) which vector each movie has
-    "The distinct rows of flags and year, and each movie's place among them."
-    rows = np.column_stack([genre_flags, years]).astype(np.int64)
-    vectors, vector_of = np.unique(rows, axis=0, return_inverse=True)
-    return vectors, vector_of.reshape(-1)
+# %% ../nbs/03_similarity.ipynb #014dba94
+def number_sets(
+    genre_flags: np.ndarray,  # (movies, genres) 0 or 1
+) -> np.ndarray:  # (movies,) int64 from 0: the same for movies with the same genres, the most frequent set first
+    "A number for each movie's set of genres."
+    bits = np.packbits(genre_flags.astype(bool), axis=1)  # (movies, bytes)
+    words = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)  # (movies, words) 64 genres each
+    number, counts = np.zeros(len(words), np.int64), np.array([len(words)])
+    for word in words.T:
+        number = number * len(words) + np.unique(word, return_inverse=True)[1]
+        _, number, counts = np.unique(number, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-counts, kind="stable"))[number]
 
-# %% ../nbs/03_similarity.ipynb #15eb6831
+# %% ../nbs/03_similarity.ipynb #1156c2b8
+def distinct_vectors(
+    genre_flags: np.ndarray,  # (movies, genres) 0 or 1
+    years: np.ndarray,  # (movies,) whole numbers from 0
+) -> dict[str, np.ndarray]:  # sets (sets, genres), set_of (vectors,), years (vectors,), vector_of (movies,)
+    "The distinct sets of genres, the distinct vectors of set and year, and the vector of each movie."
+    number, n_years = number_sets(genre_flags), int(years.max()) + 1
+    _, first = np.unique(number, return_index=True)
+    vectors, vector_of = np.unique(number * n_years + years, return_inverse=True)
+    small = [np.min_scalar_type(len(n)) for n in (first, vectors)]  # the smallest type that can number them
+    set_of, years = np.divmod(vectors, n_years)
+    return {
+        "sets": genre_flags[first].astype(np.uint8),
+        "set_of": set_of.astype(small[0]),
+        "years": years.astype(np.int32),
+        "vector_of": vector_of.astype(small[1]),
+    }
+
+# %% ../nbs/03_similarity.ipynb #852407fd
 def float_scores(
     shared: np.ndarray,  # (triples,) s
     sizes: np.ndarray,  # (triples,) h
-    years: np.ndarray,  # (triples,) years after the earliest
-    query_size: int,  # g
-    query_year: int,  # years after the earliest
-    step: float,  # what one year adds to the feature
+    years: np.ndarray,  # (triples,) y, as a feature
+    query: np.ndarray,  # (genres + 1,) weights of the genres, then the year as a feature
     method: str,
 ) -> np.ndarray:  # (triples,) float64
     "The similarity of a query to each triple, in floating-point numbers; 0 where either side is empty."
     if method == "jaccard":
-        return shared / np.maximum(query_size + sizes - shared, 1)
-    x, y = query_year * step, years * step
-    lengths = math.sqrt(query_size + x * x) * np.sqrt(sizes + y * y)
-    return (shared + x * y) / np.where(lengths > 0, lengths, 1)
-
-# %% ../nbs/03_similarity.ipynb #e48b38d6
-def exact_score(
-    shared: int,  # s
-    size: int,  # h
-    years: int,  # years after the earliest
-    query_size: int,  # g
-    query_year: int,  # years after the earliest
-    step: Fraction,  # what one year adds to the feature
-    method: str,
-) -> Fraction:  # the square of it, for cosine
-    "The similarity of a query to a triple, exactly; 0 where either side is empty."
-    if method == "jaccard":
-        return Fraction(shared, (query_size + size - shared) or 1)
-    genre, x, y = step.denominator**2, query_year * step.numerator, years * step.numerator
-    dot = shared * genre + x * y
-    return Fraction(dot * dot, ((query_size * genre + x * x) * (size * genre + y * y)) or 1)
+        return shared / np.maximum(query[:-1].sum() + sizes - shared, 1)
+    lengths = np.sqrt((query @ query) * (sizes + years * years))
+    return (shared + query[-1] * years) / np.where(lengths > 0, lengths, 1)
 
 # %% ../nbs/03_similarity.ipynb #7d03aad4
 TOO_CLOSE = 1e-12  # relative; the float scores below are off by a few 1e-16
@@ -179,59 +182,88 @@ def rank_exactly(
     ranks[order] = np.cumsum(new_rank) - 1
     return ranks
 
-# %% ../nbs/03_similarity.ipynb #55abe1a0
+# %% ../nbs/03_similarity.ipynb #36da4b9a
+def whole_numbers(
+    vector: np.ndarray,  # floats, at least 0
+) -> list[int]:
+    "Whole numbers in exactly the same proportions."
+    fractions = [Fraction(float(value)) for value in vector]
+    scale = math.lcm(*(fraction.denominator for fraction in fractions))
+    return [int(fraction * scale) for fraction in fractions]
+
+
+def checked_vector(
+    vector: Any,  # weights of the genres, then the year as a feature
+    length: int,  # how many numbers there must be
+) -> np.ndarray:  # (length,) float64
+    "A feature vector as an array. Raises `QueryError` if it is none."
+    try:
+        checked = np.asarray(vector, dtype=np.float64)
+    except (TypeError, ValueError):
+        checked = np.empty(0)
+    if checked.shape != (length,) or not ((checked == 0) | (checked >= 1e-6) & (checked <= 1e6)).all():
+        raise QueryError(
+            f"the vector is no feature vector: expected {length} numbers, each 0 or from 0.000001 to 1,000,000: "
+            "a weight for each genre, then the year as a feature"
+        )
+    return checked
+
+# %% ../nbs/03_similarity.ipynb #3219f397
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
 
-    flags: np.ndarray  # (vectors, genres) int64
-    years: np.ndarray  # (vectors,) int64, years after the earliest
-    vector_of: np.ndarray  # (movies,) int64
-    tie_place: np.ndarray  # (movies,) int64, each movie's place in the tie order
+    sets: np.ndarray  # (sets, genres) uint8, the distinct sets of genres
+    set_of: np.ndarray  # (vectors,) which set each vector has; rising
+    years: np.ndarray  # (vectors,) years after the earliest; rising within a set
+    vector_of: np.ndarray  # (movies,) which vector each movie has
+    tie_place: np.ndarray  # (movies,) each movie's place in the tie order
     step: Fraction  # what one year adds to the feature
 
     @classmethod
     def build(
         cls,
-        features: Features,
-        n_ratings: Sequence[int] | np.ndarray,  # (movies,)
-        movie_ids: Sequence[int] | np.ndarray,  # (movies,)
+        genre_flags: np.ndarray,  # (movies, genres) 0 or 1
+        years: np.ndarray,  # (movies,) nothing missing
+        year_weight: float,
+        order: np.ndarray,  # (movies,) from tie_order
     ) -> "SimilarityIndex":
-        "The index over all movies of `features`."
-        vectors, vector_of = distinct_vectors(features.genre_flags, features.years - features.years.min())
-        tie_place = np.argsort(tie_order(n_ratings, movie_ids))
-        return cls(
-            vectors[:, :-1], vectors[:, -1], vector_of, tie_place, year_step(features.years, features.year_weight)
-        )
-
-    def whole(self, v: int) -> list[int]:
-        "A distinct vector in whole numbers."
-        return whole_vector(self.flags[v], int(self.years[v]), self.step)
+        "The index over all movies."
+        tie_place = np.empty(len(order), np.int32)
+        tie_place[order] = np.arange(len(order), dtype=np.int32)
+        parts = distinct_vectors(genre_flags, years - years.min())
+        return cls(**parts, tie_place=tie_place, step=year_step(years, year_weight))
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        "How many genres each distinct vector has; (vectors,)."
-        return self.flags.sum(1)
+        "How many genres each distinct set has; (sets,)."
+        return self.sets.sum(1, dtype=np.int64)
 
     @cached_property
-    def n_sizes(self) -> int:
-        "How many different numbers of genres there can be."
-        return int(self.sizes.max()) + 1
+    def year_features(self) -> np.ndarray:
+        "The year of each vector as a feature; (vectors,)."
+        return self.years * float(self.step)
 
     @cached_property
-    def n_years(self) -> int:
-        "How many different years there can be."
-        return int(self.years.max()) + 1
+    def sets_as_floats(self) -> np.ndarray:
+        "The sets as floats, whose products are much faster than those of whole numbers; (sets, genres)."
+        return self.sets.astype(np.float64)
 
-    @cached_property
-    def flags_as_floats(self) -> np.ndarray:
-        "The genre flags as floats, whose products are much faster than those of whole numbers; (vectors, genres)."
-        return self.flags.astype(np.float64)
+    def vector(self, v: int) -> np.ndarray:
+        "A distinct vector as features; (genres + 1,)."
+        return np.append(self.sets_as_floats[self.set_of[v]], self.year_features[v])
+
+    def whole(self, v: int) -> list[int]:
+        "A distinct vector in whole numbers."
+        return whole_vector(self.sets[self.set_of[v]].tolist(), int(self.years[v]), self.step)
+
+    def score(self, v: int, w: int, method: str = "cosine") -> float:
+        "The similarity of two vectors, given by their numbers."
+        return score_of(EXACT[method](self.whole(v), self.whole(w)), method)
 
     def similarity(self, row: int, other: int, method: str = "cosine") -> float:
         "The similarity of two movies, given as rows."
-        v, w = int(self.vector_of[row]), int(self.vector_of[other])
-        return score_of(EXACT[method](self.whole(v), self.whole(w)), method)
+        return self.score(int(self.vector_of[row]), int(self.vector_of[other]), method)
 
     def top_k(
         self,
@@ -241,24 +273,48 @@ class SimilarityIndex:
         allowed: np.ndarray | None = None,  # (movies,) bool; None allows all; the movie itself is never allowed
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k most similar movies: by similarity, number of ratings, id; only those with a similarity above 0."
-        v = self.vector_of[row]
-        g, x = int(self.sizes[v]), int(self.years[v])
-        shared = self.flags_as_floats @ self.flags_as_floats[v]  # (vectors,) whole numbers, exact in floats
-        scores = float_scores(shared, self.sizes, self.years, g, x, float(self.step), method)[
-            self.vector_of
-        ]  # (movies,)
-        scores[row] = 0
+        others = np.ones(len(self.vector_of), bool) if allowed is None else allowed.copy()
+        others[row] = False
+        v = int(self.vector_of[row])
+        return self.ranked(self.vector(v), self.whole(v), k, method, others)
+
+    def search(
+        self,
+        vector: Sequence[float] | np.ndarray,  # (genres + 1,) weights of the genres, then the year as a feature
+        k: int,
+        method: str = "cosine",  # 'jaccard' takes a weight above 0 for a genre, and leaves out the year
+        allowed: np.ndarray | None = None,  # (movies,) bool; None allows all
+    ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
+        "The exact k movies most similar to a feature vector, which need not be a movie's. Raises `QueryError`."
+        query = checked_vector(vector, self.sets.shape[1] + 1)
+        if method == "jaccard":
+            query = np.append(query[:-1] > 0, 0.0)
+        return self.ranked(query, whole_numbers(query), k, method, allowed)
+
+    def ranked(
+        self,
+        query: np.ndarray,  # (genres + 1,) float64
+        whole: Sequence[int],  # (genres + 1,) the same in whole numbers
+        k: int,
+        method: str,
+        allowed: np.ndarray | None,  # (movies,) bool
+    ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
+        "The exact k movies most similar to a query."
+        shared = self.sets_as_floats @ query[:-1]  # (sets,)
+        by_vector = float_scores(shared[self.set_of], self.sizes[self.set_of], self.year_features, query, method)
+        scores = by_vector[self.vector_of]  # (movies,)
         if allowed is not None:
             scores *= allowed
         cut = np.partition(scores, -k)[-k] if k < len(scores) else 0
         rows = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))
 
         w = self.vector_of[rows]
-        years = self.years[w] if method == "cosine" else np.zeros_like(w)
-        triples = (shared[w].astype(np.int64) * self.n_sizes + self.sizes[w]) * self.n_years + years
+        kinds = np.unique(shared, return_inverse=True)[1] * (len(query) + 1) + self.sizes  # (sets,) the same s and h
+        years = self.years[w] if method == "cosine" else 0
+        triples = kinds[self.set_of[w]] * (int(self.years.max()) + 1) + years
         _, first, group = np.unique(triples, return_index=True, return_inverse=True)
-        chosen = list(zip(shared[w[first]].tolist(), self.sizes[w[first]].tolist(), years[first].tolist(), strict=True))
-        exact = cache(lambda i: exact_score(int(chosen[i][0]), chosen[i][1], chosen[i][2], g, x, self.step, method))
+        vectors = w[first].tolist()  # one vector for each triple
+        exact = cache(lambda i: EXACT[method](whole, self.whole(vectors[i])))
         ranks = rank_exactly(scores[rows[first]], exact)[group]
         best = np.lexsort((self.tie_place[rows], ranks))[:k]
         found = [score_of(exact(i), method) for i in group[best].tolist()]

@@ -39,7 +39,10 @@ READ_BY_LOAD = [
     *(
         "movies.parquet",
         "ratings.parquet",
-        "flags.npy",
+        "sets.npy",
+        "set_of.npy",
+        "neighbours_cosine.npy",
+        "neighbours_jaccard.npy",
         "years.npy",
         "vector_of.npy",
         "tie_place.npy",

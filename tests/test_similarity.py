@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from movierec.features import build_features
+from movierec.neighbours import (
+    STORED,
+    Neighbours,
+    compiled_search,
+    draw_catalogue,
+    grouped,
+    make_search,
+    nearest_lists,
+)
 from movierec.recommender import Recommender, with_rating_counts
 from movierec.similarity import (
+    QueryError,
     SimilarityIndex,
     cosine_matrix,
     jaccard_matrix,
@@ -24,6 +34,12 @@ from movierec.similarity import (
 )
 
 METHODS = ("cosine", "jaccard")
+
+
+def build_index(features, counted):
+    "The index over all movies of `features`, which have n_ratings and movie_id."
+    order = tie_order(counted["n_ratings"].to_numpy(), counted["movie_id"].to_numpy())
+    return SimilarityIndex.build(features.genre_flags, features.years, features.year_weight, order)
 
 
 class Reference:
@@ -82,7 +98,7 @@ def features(dataset):
 @pytest.fixture(scope="module")
 def index(features, counted):
     "The index over MovieLens 100k."
-    return SimilarityIndex.build(features, counted["n_ratings"].to_numpy(), counted["movie_id"].to_numpy())
+    return build_index(features, counted)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +157,7 @@ def test_every_score_is_scikit_learns_to_1e_12(method, full, features):
 
 def test_no_movie_is_recommended_for_itself_or_its_double(dataset, index, counted, full):
     assert not [key for key, (rows, _) in full.items() if key[0] in rows]
-    rec = Recommender(counted, dataset.genres, index, np.zeros((len(counted), 2)), "unsaved")
+    rec = Recommender(counted, dataset.genres, Neighbours.build(index), np.zeros((len(counted), 2)), "unsaved")
     doubles = dataset.movies.filter(pl.struct("title", "year").is_duplicated())
     assert len(doubles) == 36
     for movie_id, title in doubles.select("movie_id", "title").iter_rows():
@@ -187,7 +203,7 @@ def catalogues(draw):
 def indexed(movies, genres, weight):
     "The index over a drawn catalogue, and its features."
     features = build_features(movies, genres, weight)
-    return SimilarityIndex.build(features, movies["n_ratings"].to_numpy(), movies["movie_id"].to_numpy()), features
+    return build_index(features, movies), features
 
 
 @settings(max_examples=250, deadline=None)
@@ -255,3 +271,87 @@ def test_fractions_are_asked_for_only_where_floats_are_too_close():
     asked = []
     rank_exactly(np.array([0.9, 0.5, 0.5 + 1e-15, 0.1]), lambda i: asked.append(i) or Fraction(i))
     assert sorted(asked) == [1, 2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_stored_lists_are_exact_for_every_movie(method, index, full):
+    neighbours = Neighbours.build(index)
+    for row in range(1682):
+        exact = full[row, method][0].tolist()
+        assert neighbours.nearest(row, STORED - 1, method) == exact[: STORED - 1], row
+        assert pairs(neighbours.top_k(row, 10, method)) == pairs(full[row, method])[:10], row
+        if len(exact) > 40:
+            assert neighbours.nearest(row, 40, method) is None
+            assert neighbours.top_k(row, 40, method)[0].tolist() == exact[:40]
+
+
+@settings(max_examples=250, deadline=None)
+@given(catalogues(), st.data())
+def test_on_random_catalogues_the_stored_lists_are_the_index(catalogue, data):
+    index, _ = indexed(*catalogue)
+    n, method = len(index.vector_of), data.draw(st.sampled_from(METHODS))
+    length = data.draw(st.integers(1, 5))
+    neighbours = Neighbours(index, {method: nearest_lists(index, method, length)})
+    row, k = data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n + 2))
+    same = data.draw(st.lists(st.integers(0, n - 1), unique=True, max_size=3))
+    allowed = np.ones(n, bool)
+    allowed[same] = False
+    assert pairs(neighbours.top_k(row, k, method, same)) == pairs(index.top_k(row, k, method, allowed))
+    filtered = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    expected = pairs(index.top_k(row, k, method, allowed & filtered))
+    assert pairs(neighbours.top_k(row, k, method, same, filtered)) == expected
+
+
+weights = st.floats(1e-6, 1e6) | st.sampled_from([0.0, 1.0, 0.1, 0.3, 1e-6])
+
+
+@settings(max_examples=250, deadline=None)
+@given(catalogues(), st.data())
+def test_any_feature_vector_is_ranked_exactly(catalogue, data):
+    movies, genres, _ = catalogue
+    index, _ = indexed(*catalogue)
+    vector = data.draw(st.lists(weights, min_size=len(genres) + 1, max_size=len(genres) + 1))
+    k, method = data.draw(st.integers(1, len(movies) + 2)), data.draw(st.sampled_from(METHODS))
+    exact = []
+    for row, v in enumerate(index.vector_of.tolist()):
+        flags, year = index.sets[index.set_of[v]].tolist(), int(index.years[v]) * index.step
+        if method == "jaccard":
+            have = [weight > 0 for weight in vector[:-1]]
+            union = sum(a or b for a, b in zip(have, flags, strict=True))
+            exact.append((-Fraction(sum(a and b for a, b in zip(have, flags, strict=True)), union or 1), row))
+        else:
+            asked = [Fraction(value) for value in vector]
+            dot = sum(a for a, b in zip(asked, flags, strict=False) if b) + asked[-1] * year
+            lengths = sum(a * a for a in asked) * (sum(flags) + year * year)
+            exact.append((-dot * dot / (lengths or 1), row))
+    ranking = sorted((score, index.tie_place[row], row) for score, row in exact if score)
+    rows, scores = index.search(vector, k, method)
+    assert rows.tolist() == [row for _, _, row in ranking][:k]
+    root = math.sqrt if method == "cosine" else float
+    assert np.allclose(scores, [root(-score) for score, _, _ in ranking[:k]], rtol=1e-12, atol=0)
+    best = ranking[0][2] if ranking else None
+    without = np.array([row != best for row in range(len(movies))])
+    assert index.search(vector, k, method, without)[0].tolist() == [row for _, _, row in ranking if row != best][:k]
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1.0], [[1.0] * 20], [-1.0] * 20, [float("nan")] * 20, [1e7] * 20, [1e-9] * 20, "x" * 20, None]
+)
+def test_what_is_no_feature_vector_is_refused(wrong, index):
+    with pytest.raises(QueryError, match="expected 20 numbers, each 0 or from"):
+        index.search(wrong, 10)
+
+
+def test_compiled_and_plain_search_agree_and_are_exact_on_a_large_catalogue(features):
+    flags, years = draw_catalogue(features.genre_flags, 62_423)
+    index = SimilarityIndex.build(flags, years, 0.1, np.arange(len(years)))
+    neighbours = Neighbours.build(index)
+    rng = np.random.default_rng(5)
+    for method in METHODS:
+        for row in rng.integers(len(years), size=150).tolist():
+            assert neighbours.nearest(row, 10, method) == index.top_k(row, 10, method)[0].tolist(), (row, method)
+    groups, plain_search, search = grouped(index, "cosine"), make_search()[0], compiled_search()[0]
+    for v in range(0, len(index.years), 100):
+        asked = groups, index.vector(v)[:-1], index.year_features[v], int(index.set_of[v]), False, 12
+        (plain, sure), (compiled, as_sure) = plain_search(*asked), search(*asked)
+        assert plain.tolist() == compiled.tolist() and sure == as_sure

@@ -333,7 +333,8 @@ def test_the_footer_names_source_licence_and_model(client):
         for words in (
             "F. Maxwell Harper and Joseph A. Konstan. 2015",
             "doi.org/10.1145/2827872",
-            "licence",
+            "(MovieLens 100k)",
+            "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt",
             "Model v1.0.0",
         ):
             assert words in text
