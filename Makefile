@@ -106,7 +106,7 @@ fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.m
 	@$(BIN)/python tools/openapi.py
 	@$(BIN)/python tools/readme.py
 
-# --- compare with other libraries: half an hour; everything on one thread, so that times can be compared
+# --- compare with other libraries: an hour; everything on one thread, so that times can be compared
 
 PEERS_PYTHON ?= python3.11
 BENCH  := .bench
@@ -116,7 +116,7 @@ BOARD  := $(BIN)/python benchmarks/leaderboard.py
 bench: export OMP_NUM_THREADS = 1
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: export MKL_NUM_THREADS = 1
-bench: model .venv-peers/.installed ## tune and measure our models and those of other libraries; writes benchmarks/*.json
+bench: model .venv-peers/.installed .venv-scale/.installed ## tune and measure our models and those of other libraries; writes benchmarks/*.json
 	@$(BOARD) prepare $(BENCH)/work
 	@$(BOARD) search $(BENCH)/work $(BENCH)/out
 	@$(PEERS) search $(BENCH)/work $(BENCH)/out
@@ -126,6 +126,7 @@ bench: model .venv-peers/.installed ## tune and measure our models and those of 
 	@$(PEERS) final $(BENCH)/work $(BENCH)/out/final --settings $(BENCH)/out/settings.json
 	@$(BOARD) report $(BENCH)/work $(BENCH)/out
 	@$(BIN)/python benchmarks/tried.py
+	@.venv-scale/bin/python benchmarks/scale.py $(BENCH)/scale
 	@$(BIN)/python benchmarks/serving.py $(BENCH)/serving
 	@CHANGE_SECONDS=60 $(BIN)/python -m pytest -q -s tests/test_deploy.py
 
@@ -134,13 +135,18 @@ bench: model .venv-peers/.installed ## tune and measure our models and those of 
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	@touch $@
 
+.venv-scale/.installed: benchmarks/scale.txt settings.ini constraints.txt
+	@$(PYTHON) -m venv .venv-scale
+	@.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,cluster]' -r benchmarks/scale.txt
+	@touch $@
+
 # --- keep house
 
 constraints: $(VENV)/.dev ## resolve the dependencies anew, for Python 3.11 and later, Linux and macOS
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --extra dev --extra serve \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --extra dev \
 	  --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt setup.py
 
 clean: ## remove the environment and everything built (data, models and logs stay)
-	@rm -rf $(VENV) .venv-peers .bench build dist *.egg-info _docs _proc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .venv-scale .bench build dist *.egg-info _docs _proc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find nbs movierec tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ import numpy as np
 
 from .similarity import EXACT, TOO_CLOSE, SimilarityIndex
 
-# %% ../nbs/04_neighbours.ipynb #faa1eae4
+# %% ../nbs/04_neighbours.ipynb #d8c4ddea
 class Groups(NamedTuple):
     "Movies grouped by vector, vectors by set; a group goes from its start to the start of the next."
 
@@ -43,14 +43,16 @@ def grouped(
     "The movies of an index, grouped for a method."
     n_sets, by_year = len(index.sets), method == "cosine"
     years = index.year_features if by_year else np.zeros(n_sets)
-    group = np.empty(len(index.vector_of), np.int32)  # by place in the tie order
-    group[index.tie_place] = index.vector_of if by_year else index.set_of[index.vector_of]
-    members = np.argsort(group, kind="stable")
     flags, sizes = np.ascontiguousarray(index.sets_as_floats.T), index.sizes.astype(np.float64)
-    set_start = starts(index.set_of, n_sets) if by_year else np.arange(n_sets + 1)
-    return Groups(flags, sizes, set_start, years, starts(group[members], len(years)), members.astype(np.int32))
+    if by_year:
+        members, start = index.tie_place[index.members], starts(index.set_of, n_sets)
+        return Groups(flags, sizes, start, years, index.vector_start, members.astype(np.int32))
+    set_of = np.empty(len(index.vector_of), index.set_of.dtype)  # by place in the tie order
+    set_of[index.tie_place] = index.set_of[index.vector_of]
+    members = np.argsort(set_of, kind="stable")
+    return Groups(flags, sizes, np.arange(n_sets + 1), years, starts(set_of[members], n_sets), members.astype(np.int32))
 
-# %% ../nbs/04_neighbours.ipynb #58e632da
+# %% ../nbs/04_neighbours.ipynb #3006c381
 def make_search(
     jit: Callable[[Any], Any] = lambda function: function,  # numba.njit, or nothing
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -97,7 +99,8 @@ def make_search(
                 return n, all_sure
             v = left if before >= after else right
             left, right = (left - 1, right) if v == left else (left, right + 1)
-            triple = (0.0, 0.0, 0.0) if jaccard else (shared, size, groups.years[v])
+            year = groups.years[v] if size > 0 else 0.0  # without genres, all years point the same way
+            triple = (0.0, 0.0, 0.0) if jaccard else (shared, size, year)
             for m in range(groups.vector_start[v], groups.vector_start[v + 1]):
                 at, sure = offer(best, places, n, key, triple[0], triple[1], triple[2], groups.members[m])
                 all_sure &= sure
@@ -185,7 +188,7 @@ def nearest_lists(
         lists[group] = np.pad(rows, (0, length - len(rows)), constant_values=-1)
     return lists
 
-# %% ../nbs/04_neighbours.ipynb #d1f3a9f1
+# %% ../nbs/04_neighbours.ipynb #a2b0b013
 @dataclass(frozen=True)
 class Neighbours:
     "The exact nearest movies, looked up where they are stored and computed where they are not."
@@ -235,6 +238,6 @@ class Neighbours:
         if allowed is None and (rows := self.nearest(row, k, method, same)) is not None:
             score, v = cache(index.score), int(index.vector_of[row])
             return np.array(rows, np.int64), np.array([score(v, int(index.vector_of[i]), method) for i in rows])
-        others = np.ones(len(index.vector_of), bool) if allowed is None else allowed.copy()
-        others[list(same)] = False
-        return index.top_k(row, k, method, others)
+        found, scores = index.top_k(row, k + len(same), method, allowed)
+        others = ~np.isin(found, list(same))
+        return found[others][:k], scores[others][:k]

@@ -208,7 +208,7 @@ def checked_vector(
         )
     return checked
 
-# %% ../nbs/03_similarity.ipynb #3219f397
+# %% ../nbs/03_similarity.ipynb #81d5ac15
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
@@ -249,6 +249,17 @@ class SimilarityIndex:
         "The sets as floats, whose products are much faster than those of whole numbers; (sets, genres)."
         return self.sets.astype(np.float64)
 
+    @cached_property
+    def members(self) -> np.ndarray:
+        "The movies by vector, in the tie order within a vector; (movies,) rows."
+        order = np.argsort(self.tie_place)
+        return order[np.argsort(self.vector_of[order], kind="stable")]
+
+    @cached_property
+    def vector_start(self) -> np.ndarray:
+        "Where the members of each vector begin, and the end; (vectors + 1,)."
+        return np.searchsorted(self.vector_of[self.members], np.arange(len(self.years) + 1))
+
     def vector(self, v: int) -> np.ndarray:
         "A distinct vector as features; (genres + 1,)."
         return np.append(self.sets_as_floats[self.set_of[v]], self.year_features[v])
@@ -273,10 +284,10 @@ class SimilarityIndex:
         allowed: np.ndarray | None = None,  # (movies,) bool; None allows all; the movie itself is never allowed
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k most similar movies: by similarity, number of ratings, id; only those with a similarity above 0."
-        others = np.ones(len(self.vector_of), bool) if allowed is None else allowed.copy()
-        others[row] = False
         v = int(self.vector_of[row])
-        return self.ranked(self.vector(v), self.whole(v), k, method, others)
+        rows, scores = self.ranked(self.vector(v), self.whole(v), k + 1, method, allowed)
+        others = rows != row
+        return rows[others][:k], scores[others][:k]
 
     def search(
         self,
@@ -301,21 +312,31 @@ class SimilarityIndex:
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k movies most similar to a query."
         shared = self.sets_as_floats @ query[:-1]  # (sets,)
-        by_vector = float_scores(shared[self.set_of], self.sizes[self.set_of], self.year_features, query, method)
-        scores = by_vector[self.vector_of]  # (movies,)
+        sizes = self.sizes
+        scores = float_scores(shared[self.set_of], sizes[self.set_of], self.year_features, query, method)  # (vectors,)
         if allowed is not None:
-            scores *= allowed
+            some = np.zeros(len(scores), bool)
+            some[self.vector_of[allowed]] = True
+            scores *= some
         cut = np.partition(scores, -k)[-k] if k < len(scores) else 0
-        rows = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))
+        near = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))  # vectors; each has a movie at least
 
-        w = self.vector_of[rows]
-        kinds = np.unique(shared, return_inverse=True)[1] * (len(query) + 1) + self.sizes  # (sets,) the same s and h
-        years = self.years[w] if method == "cosine" else 0
-        triples = kinds[self.set_of[w]] * (int(self.years.max()) + 1) + years
+        kinds = np.unique(shared, return_inverse=True)[1] * (len(query) + 1) + sizes  # (sets,) the same s and h
+        years = self.years[near] if method == "cosine" else 0
+        triples = kinds[self.set_of[near]] * (int(self.years.max()) + 1) + years
         _, first, group = np.unique(triples, return_index=True, return_inverse=True)
-        vectors = w[first].tolist()  # one vector for each triple
+        vectors = near[first].tolist()  # one vector for each triple
         exact = cache(lambda i: EXACT[method](whole, self.whole(vectors[i])))
-        ranks = rank_exactly(scores[rows[first]], exact)[group]
-        best = np.lexsort((self.tie_place[rows], ranks))[:k]
-        found = [score_of(exact(i), method) for i in group[best].tolist()]
+        ranks = rank_exactly(scores[near[first]], exact)[group]
+
+        length = self.vector_start[near + 1] - self.vector_start[near]
+        if allowed is None:
+            length = np.minimum(length, k)
+        owner = np.repeat(np.arange(len(near)), length)  # (candidates,) for each movie of a near vector, which one
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length, length)  # and its place among its movies
+        rows = self.members[self.vector_start[near][owner] + nth]
+        if allowed is not None:
+            owner, rows = owner[allowed[rows]], rows[allowed[rows]]
+        best = np.lexsort((self.tie_place[rows], ranks[owner]))[:k]
+        found = [score_of(exact(i), method) for i in group[owner[best]].tolist()]
         return rows[best], np.array(found, dtype=np.float64)
