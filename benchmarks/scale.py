@@ -1,6 +1,6 @@
 """Exact neighbours at 1,682 to 10 million films, beside other ways. Writes benchmarks/scale.json.
 
-    python benchmarks/scale.py FOLDER [PART ...]      (all parts: about 25 minutes; parts: search, growth, start, batch)
+    python benchmarks/scale.py FOLDER [PART ...]      (all parts: about 25 minutes; parts: start, search, growth, batch)
 
 Everything on one thread, in one process where times are compared, in rounds that follow each other, so that a slow
 minute of the machine hits all. FOLDER takes what the batch job needs and writes: 2 GB.
@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -324,16 +323,22 @@ def compiled_lists(index):
     return nearest_lists(index, "cosine")
 
 
+def peak_bytes():
+    "The most memory this process has had so far."
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
 def growth_at(n):
     "Seconds and bytes to index n films, in a process of its own; prints JSON."
     compiled_lists(small_index())
     catalogue = Catalogue(n)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak_bytes()
     seconds = {"index": catalogue.build()}
     start = time.perf_counter()
     lists = compiled_lists(catalogue.index)
     seconds["lists"] = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     index = catalogue.index
     facts = {
         "n": n,
@@ -355,6 +360,7 @@ def growth_at(n):
         vectors, queries = catalogue.unit_vectors(), min(n, 1000)
         flat = faiss.IndexFlatIP(vectors.shape[1])
         flat.add(vectors)
+        faiss_settings(faiss, flat, vectors, np.arange(queries))
         start = time.perf_counter()
         flat.search(vectors[:queries], K + 1)
         facts["faiss_seconds"] = (time.perf_counter() - start) * n / queries
@@ -383,6 +389,21 @@ matrix, movies = (pickle.load(open(f"{FOLDER}/{name}.pkl", "rb")) for name in ("
 best = sorted(enumerate(matrix[49]), key=lambda pair: pair[1], reverse=True)[1:11]
 [movies.iloc[row]["title"] for row, _ in best]
 """
+
+
+def without_numba():
+    "Seconds for the lists of 62,423 films in plain Python, and seconds that numba takes to compile the search."
+    import movierec.neighbours
+
+    catalogue = Catalogue(ML_25M)
+    catalogue.build()
+    movierec.neighbours.FEW = 10**9
+    begun = time.perf_counter()
+    nearest_lists(catalogue.index, "cosine")
+    plain = time.perf_counter() - begun
+    begun = time.perf_counter()
+    compiled_search()[1](grouped(small_index(), "cosine"), False, 3)
+    return {"lists_in_plain_python": plain, "compiling": time.perf_counter() - begun}
 
 
 def start(folder):
@@ -430,12 +451,13 @@ def main(folder, parts):
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
     with threadpool_limits(limits=1):
+        if "start" in parts:
+            results["start"] = start(folder)
+            results["without_numba"] = without_numba()  # before anything is compiled
         if "search" in parts:
             results["search"] = {str(n): search_at(n, rng) for n in (1682, ML_25M, MILLION)}
         if "growth" in parts:
             results["growth"] = growth()
-        if "start" in parts:
-            results["start"] = start(folder)
         if "batch" in parts:
             from scale_batch import batch
 

@@ -157,9 +157,9 @@ def draw_catalogue(
     flags[rows, rng.integers(flags.shape[1], size=len(rows))] ^= 1
     return flags, 2023 - np.minimum(rng.exponential(22, n).astype(np.int64), 121)
 
-# %% ../nbs/04_neighbours.ipynb #6dd5eac3
+# %% ../nbs/04_neighbours.ipynb #b4a3b982
 STORED = 14  # how many movies a stored list holds
-FEW = 2000  # so few lists are made before numba has compiled anything
+FEW = 25_000  # so few lists are made before numba has compiled anything
 
 
 @cache
