@@ -448,7 +448,7 @@ def check_unique(
         what = " and ".join(f"{k} {v}" for k, v in values.items())
         raise bad_row(path, first - 1 + line, f"{what} stands twice, first in line {before}; expected once")
 
-# %% ../nbs/01_data.ipynb #ff9fa9ba
+# %% ../nbs/01_data.ipynb #73967c19
 NO_GENRES = "(no genres listed)"
 
 
@@ -462,11 +462,12 @@ def read_listed_movies(
     columns = [whole("movie_id"), Column("title", "a title"), Column("genres", f"names with | between, or {NO_GENRES}")]
     table = read_table(path, separator, columns, encoding, header)
     check_unique(path, table, ["movie_id"], 1 if header is None else 2)
+    named = pl.element().filter(~pl.element().is_in(["", NO_GENRES]))
     return table.select(
         "movie_id",
         pl.col("title").str.strip_chars(),
         year=pl.col("title").map_elements(title_year, return_dtype=pl.Int64, skip_nulls=False),
-        genres=pl.col("genres").str.split("|").list.set_difference(pl.lit(["", NO_GENRES])),
+        genres=pl.col("genres").str.split("|").list.eval(named).list.unique(maintain_order=True),
     )
 
 # %% ../nbs/01_data.ipynb #9b4a92ad
@@ -577,7 +578,7 @@ def load(
         "ratings.dat, or with movies.csv and ratings.csv."
     )
 
-# %% ../nbs/01_data.ipynb #e5ce022f
+# %% ../nbs/01_data.ipynb #5db2af1c
 RELEASES = {
     "ml-100k": ("MovieLens 100k", "ml-100k-README.txt"),
     "ml-1m": ("MovieLens 1M", "ml-1m-README.txt"),
@@ -591,7 +592,7 @@ RELEASES = {
 
 
 def release(
-    name: str,  # of a `Dataset`: the name of its folder
+    name: str,  # of a data set: the name of its folder
 ) -> tuple[str, str]:  # what it is called, and the address of its terms
     "The title of a release and where its licence stands; of an unknown folder, its name and GroupLens' page."
     if name not in RELEASES:

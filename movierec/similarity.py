@@ -208,7 +208,7 @@ def checked_vector(
         )
     return checked
 
-# %% ../nbs/03_similarity.ipynb #81d5ac15
+# %% ../nbs/03_similarity.ipynb #809e754f
 @dataclass(frozen=True)
 class SimilarityIndex:
     "Exact nearest movies by genres and year, from the distinct feature vectors."
@@ -311,6 +311,7 @@ class SimilarityIndex:
         allowed: np.ndarray | None,  # (movies,) bool
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k movies most similar to a query."
+        k = min(k, len(self.vector_of))
         shared = self.sets_as_floats @ query[:-1]  # (sets,)
         sizes = self.sizes
         scores = float_scores(shared[self.set_of], sizes[self.set_of], self.year_features, query, method)  # (vectors,)

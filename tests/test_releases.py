@@ -156,7 +156,7 @@ WRONG = {
     "no stars": ("ratings.csv", ("2,11,1.5", "2,11,0"), "rating is '0'"),
     "not a number": ("ratings.csv", ("2,11,1.5", "2,11,nan"), "rating is 'nan'"),
     "infinity": ("ratings.csv", ("2,11,1.5", "2,11,inf"), "rating is 'inf'"),
-    "an unknown movie": ("ratings.csv", ("2,11,1.5", "2,12,1.5"), "movie_id is 12, which is not in the table of movies"),
+    "an unknown movie": ("ratings.csv", ("2,11,1.5", "2,12,1.5"), "movie_id is 12, which is not in the table"),
     "rated twice": ("ratings.csv", ("2,11,1.5", "2,1,1.5"), "user_id 2 and movie_id 1 stands twice"),
     "another header": ("ratings.csv", ("userId,", "user,"), "line 1: the header is 'user,movieId"),
     "another table": ("movies.csv", ("movieId,title,genres", "movieId,imdbId,tmdbId"), "line 1: the header is"),

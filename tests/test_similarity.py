@@ -17,8 +17,8 @@ from movierec.neighbours import (
     compiled_search,
     draw_catalogue,
     grouped,
-    make_search,
     nearest_lists,
+    search,
 )
 from movierec.recommender import Recommender, with_rating_counts
 from movierec.similarity import (
@@ -350,8 +350,8 @@ def test_compiled_and_plain_search_agree_and_are_exact_on_a_large_catalogue(feat
     for method in METHODS:
         for row in rng.integers(len(years), size=150).tolist():
             assert neighbours.nearest(row, 10, method) == index.top_k(row, 10, method)[0].tolist(), (row, method)
-    groups, plain_search, search = grouped(index, "cosine"), make_search()[0], compiled_search()[0]
+    groups, compiled = grouped(index, "cosine"), compiled_search()[0]
     for v in range(0, len(index.years), 100):
         asked = groups, index.vector(v)[:-1], index.year_features[v], int(index.set_of[v]), False, 12
-        (plain, sure), (compiled, as_sure) = plain_search(*asked), search(*asked)
-        assert plain.tolist() == compiled.tolist() and sure == as_sure
+        (places, sure), (same, as_sure) = search(*asked), compiled(*asked)
+        assert places.tolist() == same.tolist() and sure == as_sure

@@ -297,13 +297,13 @@ def test_more_diversity_makes_lists_more_different(recommender):
 # Wrong questions
 
 WRONG = [
-    ({"Fargo": 0}, {}, "the rating of 'Fargo' is 0, expected a number from 1"),
+    ({"Fargo": 0}, {}, "the rating of 'Fargo' is 0, expected a number from 0.5"),
     ({"Fargo": 6}, {}, "the rating of 'Fargo' is 6"),
     ({"Fargo": float("nan")}, {}, "is nan, expected"),
     ({"Fargo": "5"}, {}, "is '5', expected"),
     ({"Fargo": True}, {}, "is True, expected"),
     ({"Fargo": None}, {}, "is None, expected"),
-    ({"Fargo": 10**400}, {}, "expected a number from 1"),
+    ({"Fargo": 10**400}, {}, "expected a number from 0.5"),
     ({"Fargoo": 5}, {}, r"no movie is called 'Fargoo'. Nearest: Fargo \(1996\)"),
     ({99999: 5}, {}, "there is no movie with id 99999"),
     ({"sabrina": 5}, {}, "fits 2 films"),
@@ -358,7 +358,7 @@ def test_a_recommender_without_ratings_says_what_it_needs(dataset, tmp_path):
         ({"movie_id": [1], "rating": [4]}, "no column 'user_id'"),
         ({"user_id": ["u"], "movie_id": [1], "rating": [4]}, "column 'user_id' holds String"),
         ({"user_id": [1], "movie_id": [1], "rating": ["4"]}, "column 'rating' holds String"),
-        ({"user_id": [1, 1], "movie_id": [1, 2], "rating": [4, 0.5]}, "column 'rating', row 2: 0.5; expected numbers"),
+        ({"user_id": [1, 1], "movie_id": [1, 2], "rating": [4, 0.4]}, "column 'rating', row 2: 0.4; expected numbers"),
         ({"user_id": [1], "movie_id": [1], "rating": [float("nan")]}, "column 'rating', row 1: nan"),
         ({"user_id": [1], "movie_id": [1], "rating": [None]}, "column 'rating', row 1: nothing there|holds Null"),
         ({"user_id": [2, 2], "movie_id": [3, 3], "rating": [4, 5]}, "user 2 has rated movie 3 twice"),

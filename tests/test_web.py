@@ -15,8 +15,9 @@ import pytest
 from conftest import save_version
 
 from movierec import api, serving, web
-from movierec.artifacts import set_latest
+from movierec.artifacts import save, set_latest
 from movierec.config import load_config
+from movierec.data import release
 from movierec.recommender import Recommender
 from movierec.web import create_app, said_title
 
@@ -327,17 +328,19 @@ def test_a_film_that_stands_twice_says_so(client):
     assert "it is also" not in client.get("/movies/1").text
 
 
-def test_the_footer_names_source_licence_and_model(client):
+def test_the_footer_names_source_licence_and_model(client, root, recommender):
+    title, terms = release("ml-100k")
+    known = "F. Maxwell Harper and Joseph A. Konstan. 2015", "doi.org/10.1145/2827872", "Model v1.0.0"
     for path in ("/", "/movies/1", "/nothing"):
-        text = client.get(path).text
-        for words in (
-            "F. Maxwell Harper and Joseph A. Konstan. 2015",
-            "doi.org/10.1145/2827872",
-            "(MovieLens 100k)",
-            "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt",
-            "Model v1.0.0",
-        ):
+        text = client.get(path).text  # this version doesn't say which data it was trained on
+        for words in (*known, "https://grouplens.org/datasets/movielens/"):
             assert words in text
+    save(
+        root, "v1.1.0", recommender.write, {"recommender": recommender.about, "data": {"title": title, "terms": terms}}
+    )
+    set_latest(root, "v1.1.0")
+    text = client_for(root).get("/").text
+    assert "(MovieLens 100k)" in text and "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt" in text
 
 
 HOSTILE = [
@@ -410,11 +413,16 @@ def test_without_a_model_it_starts_and_says_what_to_run(tmp_path, trained_root):
     assert client.get("/movies/1").status_code == 200
 
 
-def other_version(root, recommender, version, year_weight):
-    "Put a version in use that differs in how much the year weighs, and give it back."
+def with_year_weight(recommender, year_weight):
+    "A recommender that differs in how much the year weighs."
     movies = recommender.movies
     ratings = movies.select(pl.col("movie_id").repeat_by("n_ratings").explode()).drop_nulls()
-    other = Recommender.from_tables(movies.drop("n_ratings"), ratings, recommender.genres, year_weight=year_weight)
+    return Recommender.from_tables(movies.drop("n_ratings"), ratings, recommender.genres, year_weight=year_weight)
+
+
+def other_version(root, recommender, version, year_weight):
+    "Put a version in use that differs in how much the year weighs, and give it back."
+    other = with_year_weight(recommender, year_weight)
     save_version(root, version, other)
     return other
 
@@ -452,7 +460,7 @@ def shortened(path):
 
 DAMAGES = {
     "altered": lambda root: altered(root / "v1.1.0" / "movies.parquet"),
-    "shortened": lambda root: shortened(root / "v1.1.0" / "flags.npy"),
+    "shortened": lambda root: shortened(root / "v1.1.0" / "sets.npy"),
     "missing": lambda root: (root / "v1.1.0" / "years.npy").unlink(),
     "metadata": lambda root: altered(root / "v1.1.0" / "metadata.json"),
     "no folder": lambda root: shutil.rmtree(root / "v1.1.0"),
@@ -515,7 +523,8 @@ def test_a_failed_version_is_not_loaded_at_each_request(root, monkeypatch):
 
 
 def test_many_clients_while_versions_change(root, recommender):
-    versions = {"v1.0.0": recommender}
+    others = {f"v1.{number}.0": with_year_weight(recommender, number / 5) for number in range(1, 6)}
+    versions = {"v1.0.0": recommender} | others
     app = create_app(load_config(model={"dir": root}))
     stop, answers, failures = threading.Event(), [], []
 
@@ -529,9 +538,8 @@ def test_many_clients_while_versions_change(root, recommender):
     for thread in threads:
         thread.start()
     try:
-        for number in range(1, 6):
-            version = f"v1.{number}.0"
-            versions[version] = other_version(root, recommender, version, number / 5)
+        for version, other in others.items():
+            save_version(root, version, other)
     finally:
         stop.set()
         for thread in threads:
