@@ -6,14 +6,14 @@
 __all__ = ['JOB', 'best_rows', 'recommend_users', 'similar_movies', 'BatchError', 'Job', 'model', 'listed', 'plan', 'write_part',
            'here', 'on_cluster', 'open_job', 'run']
 
-# %% ../nbs/10_batch.ipynb #45542866
+# %% ../nbs/10_batch.ipynb #00170130
 import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -151,7 +151,7 @@ def plan(
     method = rec.method(method) if kind == "movies" else None
     return Job(kind, k, method, rec.version, digest, len(listed(rec, kind)), size)
 
-# %% ../nbs/10_batch.ipynb #e0477abe
+# %% ../nbs/10_batch.ipynb #28b126a1
 def write_part(
     root: Path,  # folder of all versions
     folder: Path,  # of the job
@@ -183,7 +183,7 @@ def write_part(
         ) from error
     return part
 
-# %% ../nbs/10_batch.ipynb #5fe55183
+# %% ../nbs/10_batch.ipynb #d9a3ca98
 def here(
     root: Path,
     folder: Path,
@@ -206,7 +206,7 @@ def on_cluster(
     try:
         from distributed import Client, as_completed
     except ImportError as error:
-        raise BatchError("--scheduler needs Dask: pip install 'movierec[cluster]'") from error
+        raise BatchError("--scheduler needs Dask: pip install -c constraints.txt -e '.[cluster]'") from error
     try:
         client = Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
@@ -223,7 +223,7 @@ def on_cluster(
             except Exception as error:
                 raise BatchError(f"a part could not be made on the cluster: {error}. Run the command again.") from error
 
-# %% ../nbs/10_batch.ipynb #956b83a9
+# %% ../nbs/10_batch.ipynb #194ecf3f
 def open_job(
     folder: Path,  # created if it is not there
     job: Job,
@@ -244,8 +244,8 @@ def open_job(
         wanted = asdict(job)
         names = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
         raise BatchError(
-            f"{folder} holds another job (its {', '.join(names)} differ). Give the same options to go on with that one, "
-            "or take another folder."
+            f"{folder} holds another job (its {', '.join(names)} differ). Give the same options to go on "
+            "with that one, or take another folder."
         )
 
 

@@ -53,20 +53,36 @@ def grouped(
     members = np.argsort(set_of, kind="stable")
     return Groups(flags, sizes, np.arange(n_sets + 1), years, starts(set_of[members], n_sets), members.astype(np.int32))
 
-# %% ../nbs/04_neighbours.ipynb #0a05f407
-def strength(shared, size, year, x, total, jaccard):  # type: ignore[no-untyped-def]
+# %% ../nbs/04_neighbours.ipynb #bd6e8e64
+def strength(
+    shared: float,
+    size: float,
+    year: float,
+    x: float,
+    total: float,
+    jaccard: bool,
+) -> float:
     "How near a triple is to a query of the year `x` and genres of the weight `total`: f, or Jaccard's similarity."
     if jaccard:
         return shared / max(total + size - shared, 1.0)
     dot = shared + x * year
     return dot * dot / (size + year * year) if dot > 0 else 0.0
 
-# %% ../nbs/04_neighbours.ipynb #d7d44f33
-def offer(best, places, n, key, shared, size, year, place):  # type: ignore[no-untyped-def]
+# %% ../nbs/04_neighbours.ipynb #6e9ff0f3
+def offer(
+    best: np.ndarray,  # (k, 4) strength, shared, size, year; changed in place
+    places: np.ndarray,  # (k,) changed in place
+    n: int,
+    key: float,  # strength of the movie
+    shared: float,
+    size: float,
+    year: float,
+    place: int,  # of the movie, in the tie order
+) -> tuple[int, bool]:
     "Put a movie among the n best so far, if it belongs there; where it stands now, and whether floats could tell."
     at, sure = n, True
     while at > 0:
-        other = best[at - 1]  # strength, shared, size, year
+        other = best[at - 1]
         if key < other[0] * (1 - TOO_CLOSE):
             break
         if key <= other[0] * (1 + TOO_CLOSE):
@@ -81,8 +97,18 @@ def offer(best, places, n, key, shared, size, year, place):  # type: ignore[no-u
         places[at] = place
     return at, sure
 
-# %% ../nbs/04_neighbours.ipynb #c05b3dd2
-def visit(groups, s, shared, x, total, jaccard, best, places, n):  # type: ignore[no-untyped-def]
+# %% ../nbs/04_neighbours.ipynb #e0f3084d
+def visit(
+    groups: Groups,
+    s: int,  # the set
+    shared: float,
+    x: float,
+    total: float,
+    jaccard: bool,
+    best: np.ndarray,  # (k, 4) and
+    places: np.ndarray,  # (k,) what has been found so far, changed in place
+    n: int,
+) -> tuple[int, bool]:
     "Offer the movies of a set; how many are found now, and whether floats could tell."
     k, all_sure = len(places), True
     size, first, end = groups.sizes[s], groups.set_start[s], groups.set_start[s + 1]
@@ -106,9 +132,16 @@ def visit(groups, s, shared, x, total, jaccard, best, places, n):  # type: ignor
                 break  # what follows comes later in the tie order
             n = min(n + 1, k)
 
-# %% ../nbs/04_neighbours.ipynb #a00bb43a
-def search(groups, weights, x, own, jaccard, k):  # type: ignore[no-untyped-def]
-    "The places of the k nearest movies, -1 where there are no more, and whether floats could tell; own -1: no set."
+# %% ../nbs/04_neighbours.ipynb #3fd6ce8f
+def search(
+    groups: Groups,
+    weights: np.ndarray,  # (genres,) float64, of the query
+    x: float,  # its year, as a feature
+    own: int,  # its set; -1: none
+    jaccard: bool,
+    k: int,
+) -> tuple[np.ndarray, bool]:  # (k,) int32
+    "The places of the k nearest movies, -1 where there are no more, and whether floats could tell."
     best, places = np.zeros((k, 4)), np.full(k, -1, np.int32)
     total, n, all_sure = weights.sum(), 0, True
     if own >= 0:
@@ -126,13 +159,17 @@ def search(groups, weights, x, own, jaccard, k):  # type: ignore[no-untyped-def]
         reach = shared * shared / np.maximum(groups.sizes, 1.0) + x * x
     for s in np.flatnonzero(reach > best[k - 1, 0] * (1 - TOO_CLOSE)):
         if s != own and reach[s] > best[k - 1, 0] * (1 - TOO_CLOSE):  # the k-th best may have risen meanwhile
-            n, sure = visit(groups, s, shared[s], x, total, jaccard, best, places, n)
+            n, sure = visit(groups, int(s), shared[s], x, total, jaccard, best, places, n)
             all_sure &= sure
     return places, all_sure
 
-# %% ../nbs/04_neighbours.ipynb #cd827d95
-def search_all(groups, jaccard, k):  # type: ignore[no-untyped-def]
-    "The places of the k nearest movies of every vector, (vectors, k), and for each whether floats could tell."
+# %% ../nbs/04_neighbours.ipynb #6df874b7
+def search_all(
+    groups: Groups,
+    jaccard: bool,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:  # (vectors, k) int32 and (vectors,) bool
+    "The places of the k nearest movies of every vector, and for each whether floats could tell."
     found = np.full((len(groups.years), k), -1, np.int32)
     all_sure = np.zeros(len(groups.years), np.bool_)
     for s in range(len(groups.sizes)):
@@ -141,10 +178,10 @@ def search_all(groups, jaccard, k):  # type: ignore[no-untyped-def]
             found[v], all_sure[v] = search(groups, weights, groups.years[v], s, jaccard, k)
     return found, all_sure
 
-# %% ../nbs/04_neighbours.ipynb #365b8795
+# %% ../nbs/04_neighbours.ipynb #0da31c40
 @cache
 def compiled_search() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    "`search` and `search_all`, compiled if numba is installed (pip install 'movierec[fast]')."
+    "`search` and `search_all`, compiled if numba is installed (the extra `fast`)."
     try:
         from numba import njit
     except ImportError:
