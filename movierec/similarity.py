@@ -53,7 +53,7 @@ def tie_order(
     "The rows in the order that decides among equally similar movies."
     return np.lexsort((np.asarray(movie_ids), -np.asarray(n_ratings, dtype=np.int64)))
 
-# %% ../nbs/03_similarity.ipynb #fbdff59c
+# %% ../nbs/03_similarity.ipynb #b6ab2f06
 def year_step(
     years: np.ndarray,  # (movies,)
     year_weight: float,  # read as the decimal that is printed: 0.1 is 1/10
@@ -69,7 +69,8 @@ def whole_vector(
     step: Fraction,  # from year_step
 ) -> list[int]:  # (genres + 1,)
     "The feature vector times `step`'s denominator: whole numbers, so cosine stays what it was."
-    return [int(flag) * step.denominator for flag in flags] + [int(years_after) * step.numerator]
+    one = step.denominator
+    return [int(flag) * one for flag in flags] + [int(years_after) * step.numerator]
 
 # %% ../nbs/03_similarity.ipynb #be936275
 def exact_cosine(
