@@ -116,7 +116,7 @@ BOARD  := $(BIN)/python benchmarks/leaderboard.py
 bench: export OMP_NUM_THREADS = 1
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: export MKL_NUM_THREADS = 1
-bench: model .venv-peers/.installed .venv-scale/.installed ## tune and measure our models and those of other libraries; writes benchmarks/*.json
+bench: model .venv-peers/.installed .venv-scale/.installed ## tune and measure our models and those of other libraries; writes benchmarks/results.json
 	@$(BOARD) prepare $(BENCH)/work
 	@$(BOARD) search $(BENCH)/work $(BENCH)/out
 	@$(PEERS) search $(BENCH)/work $(BENCH)/out

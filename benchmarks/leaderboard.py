@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import stored
 from threadpoolctl import threadpool_limits
 from trials import Settings, draw, write
 
@@ -53,7 +54,6 @@ from movierec.similarity import cosine_matrix
 
 FOLDS = [f"u{i}" for i in range(1, 6)]
 INNER = [f"{name}.inner" for name in FOLDS]
-RESULTS = Path(__file__).with_name("results.json")
 
 RATINGS_ONLY: Settings = {
     "grades": [[-0.2, 0, 0.4, 0.8, 1], [0, 0.1, 0.4, 0.8, 1], [-0.3, -0.1, 0.4, 0.8, 1]],
@@ -238,7 +238,7 @@ def main() -> None:
                     write(*found, given.out / "final" / model / name)
         else:
             peers = json.loads((given.out / "peers.json").read_text())
-            RESULTS.write_text(json.dumps(report(dataset, features, given.out, peers), indent=1) + "\n")
+            stored.store("leaderboard", report(dataset, features, given.out, peers))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Exact neighbours at 1,682 to 10 million films, beside other ways. Writes benchmarks/scale.json.
+"""Exact neighbours at 1,682 to 10 million films, beside other ways. Writes into benchmarks/results.json.
 
     python benchmarks/scale.py FOLDER [PART ...]      (all parts: about 25 minutes; parts: start, search, growth, batch)
 
@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import stored
 from threadpoolctl import threadpool_limits
 
 from movierec.config import load_config
@@ -29,7 +30,6 @@ from movierec.recommender import with_rating_counts
 from movierec.similarity import SimilarityIndex, tie_order, year_step
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "scale.json"
 K = 10
 ML_25M, MILLION = 62_423, 1_000_000
 ROUNDS, QUERIES = 3, 2000
@@ -446,8 +446,7 @@ def machine():
 
 def main(folder, parts):
     "Run the parts and keep the results of the others."
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {"made": time.strftime("%Y-%m-%d")} | machine()
+    results = stored.read("scale") | {"made": time.strftime("%Y-%m-%d")} | machine()
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
     with threadpool_limits(limits=1):
@@ -462,7 +461,7 @@ def main(folder, parts):
             from scale_batch import batch
 
             results["batch"] = batch(folder)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    stored.store("scale", results)
 
 
 if __name__ == "__main__":

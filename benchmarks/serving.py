@@ -1,4 +1,4 @@
-"""How fast the web application answers, beside the usual one, and on which server. Writes benchmarks/serving.json.
+"""How fast the web application answers, beside the usual one, and on which server. Writes into benchmarks/results.json.
 
     python benchmarks/serving.py FOLDER      (about four minutes; needs wrk: apt-get install wrk)
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
+import stored
 from sklearn.metrics.pairwise import cosine_similarity
 
 from movierec.config import load_config
@@ -137,7 +138,7 @@ def look_up_times(rec: Recommender, folder: Path) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
-    "Measure everything, and write benchmarks/serving.json."
+    "Measure everything, and write it into benchmarks/results.json."
     if not shutil.which("wrk"):
         sys.exit("wrk is missing. On Debian or Ubuntu: apt-get install wrk")
     folder = folder.resolve()
@@ -171,7 +172,7 @@ def main(folder: Path) -> None:
         "applications": applications,
         "versions": {name: version(name) for name in names} | about,
     }
-    (HERE / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
+    stored.store("serving", results)
 
 
 if __name__ == "__main__":

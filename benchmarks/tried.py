@@ -1,4 +1,4 @@
-"""What was tried for the taste model, one change at a time, into benchmarks/tried.json.
+"""What was tried for the taste model, one change at a time, into benchmarks/results.json.
 
     python benchmarks/tried.py
 
@@ -6,12 +6,11 @@ Each variant is measured on the inner splits of the folds' bases (never on a tes
 knows about content, on draws of hidden movies other than those that the evaluation reports.
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import polars as pl
+import stored
 from threadpoolctl import threadpool_limits
 
 from movierec.config import TasteConfig, load_config
@@ -31,7 +30,6 @@ from movierec.evaluation import (
 from movierec.features import build_features
 from movierec.taste import TasteModel, content_gram, content_matrix, grade, solve_weights
 
-RESULTS = Path(__file__).with_name("tried.json")
 CONFIG = TasteConfig()
 Variant = Callable[[Split], Scores]
 
@@ -307,7 +305,7 @@ def main() -> None:
                 name = f"{n_ratings} ratings, shrinkage {strength:g}"
                 found["new"][name] = mean_of_draws(splits, model(inputs, shrinkage=strength))
                 print(f"{found['new'][name]['ndcg_at_10']:.4f}  {name}", flush=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    stored.store("tried", found)
 
 
 if __name__ == "__main__":
