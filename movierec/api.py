@@ -365,6 +365,7 @@ class Problem(BaseModel):
     detail: Annotated[str | None, Field(description="what was wrong, and what to do")]
     instance: Annotated[str, Field(description="the address that was asked")]
     request_id: Annotated[str, Field(description="the id under which the log has it")]
+    model_version: Annotated[str | None, Field(description="the model in use; null where there is none")]
     errors: Annotated[list[dict[str, str]], Field(description="for each wrong parameter: parameter and detail")] = []
 
 # %% ../nbs/12_api.ipynb #726f7cf7
@@ -383,10 +384,9 @@ def answer(
 ) -> Response:
     "The answer to a GET, with its tag; 304 and nothing if the client has it."
     tag = entity_tag(model, also)
-    response = Response(status=304) if request.if_none_match.contains(tag) else json_response(body())
-    response.headers["ETag"] = f'"{tag}"'
-    response.headers["Cache-Control"] = "no-cache"  # which means: keep it, but ask each time
-    return response
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # no-cache means: keep it, but ask each time
+    known = request.if_none_match.contains(tag)
+    return Response(status=304, headers=headers) if known else json_response(body(), headers=headers)
 
 # %% ../nbs/12_api.ipynb #bef0fc55
 def asked(
@@ -430,9 +430,7 @@ def recommend_json() -> Response:
         raise UnsupportedMediaType("Send the ratings as JSON, with Content-Type: application/json.")
     results = find_recommendations(current_model().recommender, parse_body(request.get_data()))
     serving().count("ratings")
-    response = json_response(results.to_dict())
-    response.cache_control.no_store = True
-    return response
+    return json_response(results.to_dict(), headers={"Cache-Control": "no-store"})
 
 
 def user_json(

@@ -141,10 +141,17 @@ def ranked(
     whys: Sequence[str],  # (items,)
 ) -> list[dict[str, Any]]:  # (items,) each with rank, movie_id, title, year, genres, score, why
     "The items of a `Results`."
-    of_movie = ("movie_id", "title", "year", "genres")
     return [
-        {"rank": i} | {name: movie[name] for name in of_movie} | {"score": float(score), "why": why}
-        for i, (movie, score, why) in enumerate(zip(movies, scores, whys, strict=True), start=1)
+        {
+            "rank": rank,
+            "movie_id": movie["movie_id"],
+            "title": movie["title"],
+            "year": movie["year"],
+            "genres": movie["genres"],
+            "score": float(score),
+            "why": why,
+        }
+        for rank, movie, score, why in zip(range(1, len(movies) + 1), movies, scores, whys, strict=True)
     ]
 
 # %% ../nbs/07_recommender.ipynb #0685e795
@@ -160,9 +167,9 @@ def why_similar(
     other: Mapping[str, Any],
 ) -> str:  # one sentence, without a full stop
     "What the other movie has in common with this one, in words."
-    shared = [g for g in movie["genres"] if g in other["genres"]]
-    extra = [g for g in other["genres"] if g not in movie["genres"]]
-    missing = [g for g in movie["genres"] if g not in other["genres"]]
+    genres, others = movie["genres"], other["genres"]
+    shared, missing = [g for g in genres if g in others], [g for g in genres if g not in others]
+    extra = [g for g in others if g not in genres]
     parts = [f"both {join_words(shared)}" if shared else "no genre in common"]
     if extra:
         parts.append(f"also {join_words(extra)}")

@@ -46,7 +46,7 @@ def stamp(
 ) -> tuple[int, ...]:  # its number on the disk, when it was written in nanoseconds, and its size
     "Something that changes whenever a version is put in use; empty if there is no `latest`."
     try:
-        about = os.stat(root / LATEST)
+        about = os.stat(os.path.join(root, LATEST))
     except OSError:
         return ()
     return about.st_ino, about.st_mtime_ns, about.st_size
@@ -176,9 +176,10 @@ def json_response(
     body: Mapping[str, Any],
     status: int = 200,
     mimetype: str = "application/json",
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     "A response with `body` as JSON."
-    return Response(to_json(body) + b"\n", status, mimetype=mimetype)
+    return Response(to_json(body) + b"\n", status, headers, mimetype)
 
 # %% ../nbs/11_serving.ipynb #e404239d
 def request_id(
@@ -217,10 +218,10 @@ def problem_response(
     "The answer of the API to a request that failed: problem details."
     log_failure(error)
     problem = describe_problem(error)
+    model = serving().holder.held.model
     body = problem | {"instance": quote(request.path), "request_id": g.request_id}
-    response = json_response(body, problem["status"], "application/problem+json")
-    response.headers.extend(error_headers(error))
-    return response
+    body["model_version"] = model.version if model else None
+    return json_response(body, problem["status"], "application/problem+json", error_headers(error))
 
 # %% ../nbs/11_serving.ipynb #3cbe5202
 SECURITY_HEADERS = [
@@ -337,8 +338,8 @@ def finish(
     "The response with its request id; counted, and written into the log."
     response.headers["X-Request-Id"] = g.request_id
     seconds = time.perf_counter() - g.started
-    route = request.url_rule.rule if request.url_rule else "none"
-    method = request.method if request.method in METHODS else "other"
+    rule, method = request.url_rule, request.method
+    route, method = rule.rule if rule else "none", method if method in METHODS else "other"
     found = serving().counters
     found["requests"].labels(method, route, response.status_code).inc()
     found["latency"].labels(route).observe(seconds)
