@@ -6,16 +6,19 @@
 __all__ = ['Year', 'GenreName', 'K', 'GenreFilter', 'YearFrom', 'YearTo', 'DIVERSITY', 'Diversity', 'Query', 'Stars', 'MovieName',
            'JsonYear', 'Year_', 'Version', 'DOCUMENT', 'ROUTES', 'fraction', 'whole_number', 'in_order', 'SimilarQuery',
            'UserQuery', 'MoviesQuery', 'NoQuery', 'explain_parameter', 'list_fields', 'parse_query', 'parse_id',
-           'year_range', 'find_similar', 'list_movies', 'refuse_constant', 'unique_names', 'read_json', 'RecommendBody',
-           'parse_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer',
-           'ModelAnswer', 'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked', 'movies_json', 'movie_json',
-           'similar_json', 'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'model_json', 'map_json',
-           'map_columns', 'read_document', 'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
+           'year_range', 'checked', 'check_genres', 'find_similar', 'list_movies', 'refuse_constant', 'unique_names',
+           'read_json', 'RecommendBody', 'parse_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer',
+           'MoviesAnswer', 'RankedAnswer', 'ModelAnswer', 'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked',
+           'movies_json', 'movie_json', 'similar_json', 'sent_body', 'recommend_json', 'user_json', 'read_evaluation',
+           'without_folds', 'parse_evaluation', 'model_json', 'map_json', 'map_columns', 'read_document',
+           'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
 
 # %% ../nbs/12_api.ipynb #f9e883f6
 import hashlib
 import json
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +34,9 @@ from werkzeug.exceptions import UnsupportedMediaType
 from . import __version__
 from .artifacts import Artifact
 from .config import Method
-from .recommender import MovieNotFound, Recommender, Results, UserNotFound
-from .serving import BadQuery, Model, current_model, json_response, problem_response, serving, watch
+from .recommender import MovieNotFound, Recommender, Results, UserNotFound, check_choice
+from .serving import NOT_KEPT, BadQuery, Model, current_model, json_response, problem_response, serving, watch
+from .similarity import QueryError
 
 # %% ../nbs/12_api.ipynb #53e6880f
 def fraction(
@@ -126,7 +130,7 @@ def explain_parameter(
     "One mistake in a query, in words."
     name = ".".join(part for part in problem["loc"] or ["body"] if isinstance(part, str))[:50]
     if problem["type"] == "extra_forbidden":
-        return {"parameter": name, "detail": f"unknown parameter {name!r}; known are {', '.join(known)}"}
+        return {"parameter": name, "detail": f"unknown parameter {name!r}; known are {', '.join(known) or 'none'}"}
     message = problem["msg"].removeprefix("Value error, ")
     return {"parameter": name, "detail": f"{name} is {problem['input']!r:.60}: {message[0].lower()}{message[1:]}"}
 
@@ -183,12 +187,36 @@ def year_range(
     return None if query.year_from is query.year_to is None else (query.year_from, query.year_to)
 
 
+def checked(
+    parameter: str,
+    check: Callable[..., Any],
+    *values: Any,
+) -> None:
+    "Let the recommender check a value. Raises `BadQuery`, which names the parameter, if it refuses."
+    try:
+        check(*values)
+    except QueryError as error:
+        raise BadQuery([{"parameter": parameter, "detail": str(error)}]) from error
+
+
+def check_genres(
+    rec: Recommender,
+    genres: Sequence[str],
+    parameter: str = "genre",
+) -> None:
+    "Raise `BadQuery` for a genre that the catalogue hasn't."
+    for genre in genres:
+        checked(parameter, check_choice, "genre", genre, rec.genres)
+
+
 def find_similar(
     rec: Recommender,
     movie_id: int,
     query: SimilarQuery,
 ) -> Results:
-    "What `Recommender.similar` answers to a query."
+    "What `Recommender.similar` answers to a query. Raises `BadQuery` for a genre or a method that the model hasn't."
+    check_genres(rec, query.genre)
+    checked("method", rec.method, query.method)
     return rec.similar(movie_id, query.k, query.method, query.genre, year_range(query), query.diversity)
 
 
@@ -196,7 +224,8 @@ def list_movies(
     rec: Recommender,
     query: MoviesQuery,
 ) -> tuple[int, list[dict[str, Any]]]:  # how many there are in all, and those of this page
-    "The movies that a query fits: the nearest titles first or, if none was given, the most rated."
+    "The movies that a query fits: the nearest titles first or, if none was given, the most rated. Raises `BadQuery`."
+    check_genres(rec, query.genre)
     years, page = year_range(query), slice(query.offset, query.offset + query.k)
     if query.q is not None:
         found = [
@@ -219,10 +248,11 @@ def unique_names(
     pairs: Sequence[tuple[str, Any]],
 ) -> dict[str, Any]:
     "An object, whose names must differ."
-    names = [name for name, _ in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"the name {twice[:50]!r} stands twice")
-    return dict(pairs)
+    return found
 
 
 def read_json(
@@ -273,11 +303,16 @@ def find_recommendations(
     rec: Recommender,
     body: RecommendBody,
 ) -> Results:
-    "What `Recommender.recommend` answers to a body. Raises `BadQuery` for an unknown movie."
+    "What `Recommender.recommend` answers to a body. Raises `BadQuery` for an unknown movie or genre."
+    check_genres(rec, body.genres, "genres")
     try:
         return rec.recommend(body.ratings, body.k, body.genres, year_range(body), body.exclude, body.diversity)
-    except MovieNotFound as error:
-        raise BadQuery([{"parameter": "ratings or exclude", "detail": str(error)}]) from error
+    except MovieNotFound:
+        for movie in body.ratings:
+            checked("ratings", rec.find, movie)
+        for movie in body.exclude:
+            checked("exclude", rec.find, movie)
+        raise
 
 # %% ../nbs/12_api.ipynb #05fe24c0
 Year_ = Annotated[int | None, Field(description="null where it is unknown")]
@@ -365,7 +400,7 @@ class Problem(BaseModel):
     detail: Annotated[str | None, Field(description="what was wrong, and what to do")]
     instance: Annotated[str, Field(description="the address that was asked")]
     request_id: Annotated[str, Field(description="the id under which the log has it")]
-    model_version: Annotated[str | None, Field(description="the model in use; null where there is none")]
+    model_version: Annotated[str | None, Field(description="the model that was asked; null where there is none")]
     errors: Annotated[list[dict[str, str]], Field(description="for each wrong parameter: parameter and detail")] = []
 
 # %% ../nbs/12_api.ipynb #726f7cf7
@@ -385,7 +420,7 @@ def answer(
     "The answer to a GET, with its tag; 304 and nothing if the client has it."
     tag = entity_tag(model, also)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # no-cache means: keep it, but ask each time
-    known = request.if_none_match.contains(tag)
+    known = request.if_none_match.contains_weak(tag)
     return Response(status=304, headers=headers) if known else json_response(body(), headers=headers)
 
 # %% ../nbs/12_api.ipynb #bef0fc55
@@ -423,14 +458,19 @@ def similar_json(
     return answer(model, results.to_dict)
 
 # %% ../nbs/12_api.ipynb #122c259a
+def sent_body() -> RecommendBody:
+    "The ratings that this request has sent. Raises `UnsupportedMediaType` or `BadQuery`."
+    if not request.is_json:
+        raise UnsupportedMediaType("Send the ratings as JSON, with Content-Type: application/json.")
+    return parse_body(request.get_data())
+
+
 def recommend_json() -> Response:
     "Movies for somebody's ratings."
     asked(NoQuery)
-    if not request.is_json:
-        raise UnsupportedMediaType("Send the ratings as JSON, with Content-Type: application/json.")
-    results = find_recommendations(current_model().recommender, parse_body(request.get_data()))
+    results = find_recommendations(current_model().recommender, sent_body())
     serving().count("ratings")
-    return json_response(results.to_dict(), headers={"Cache-Control": "no-store"})
+    return json_response(results.to_dict(), headers=NOT_KEPT)
 
 
 def user_json(
@@ -438,6 +478,7 @@ def user_json(
 ) -> Response:
     "Movies for a user of the data."
     query, model, user = asked(UserQuery), current_model(), parse_id(user_id, "user")
+    check_genres(model.recommender, query.genre)
     results = model.recommender.recommend_for_user(
         user, query.k, query.genre, year_range(query), diversity=query.diversity
     )
@@ -458,10 +499,22 @@ def read_evaluation(
 def without_folds(
     evaluation: Any,
 ) -> Any:
-    "An evaluation without the figures of the single folds, which would make it ten times as long."
+    "An evaluation without the figures of the single folds, which are most of it."
     if not isinstance(evaluation, dict):
         return evaluation
     return {name: without_folds(value) for name, value in evaluation.items() if name != "per_fold"}
+
+
+def parse_evaluation(
+    content: bytes,  # from read_evaluation
+) -> dict[str, Any] | None:
+    "An evaluation without single folds; None if there is none, or if its file is damaged."
+    try:
+        found = json.loads(content, parse_constant=refuse_constant) if content else None
+        return without_folds(found) if isinstance(found, dict) else None
+    except (ValueError, RecursionError) as error:
+        logging.getLogger("movierec.api").warning("evaluation.json can't be read: %s", error)
+        return None
 
 
 def model_json() -> Response:
@@ -478,7 +531,7 @@ def model_json() -> Response:
         "data": data,
         "n_movies": len(model.recommender.movies),
         **about,
-        "evaluation": without_folds(read_json(evaluation)) if evaluation else None,
+        "evaluation": parse_evaluation(evaluation),
     }
     return answer(model, lambda: body, evaluation)
 

@@ -14,7 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from movierec.web import said_title
+from movierec import web
+from movierec.config import load_config
+from movierec.web import create_app, said_title
+
+STATIC = Path(web.__file__).with_name("static")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
@@ -193,6 +197,7 @@ def test_it_works_without_javascript(open_page, recommender):
     page.get_by_role("link", name="Show more films").click()
     assert shown(page) == expected(recommender, 486, k=36)
     page.get_by_role("link", name="movierec").click()
+    assert not page.locator(".legend").is_visible()
     page.get_by_text("Filter by genre and year").click()
     page.get_by_label("Western", exact=True).check()
     page.get_by_role("button", name="Show").click()
@@ -353,6 +358,42 @@ def test_suggestions_by_pointer_and_without_a_choice(open_page):
     page.wait_for_url("**/movies/127")
 
 
+def test_what_is_typed_after_a_choice_counts(open_page):
+    page = open_page()
+    box = page.get_by_role("combobox")
+    box.press_sequentially("star")
+    page.get_by_role("option").first.wait_for()
+    for key in ("Home", "ArrowLeft", "ArrowRight", "End"):
+        page.keyboard.press("ArrowDown")
+        assert box.get_attribute("aria-activedescendant")
+        page.keyboard.press(key)
+        assert box.get_attribute("aria-activedescendant") is None
+    page.keyboard.press("ArrowDown")
+    page.keyboard.type(" trek: generations")
+    page.keyboard.press("Enter")  # before there are new suggestions
+    page.wait_for_url("**/movies/*")
+    assert page.get_by_role("heading", level=1).inner_text() == "Star Trek: Generations 1994"
+
+
+def test_no_suggestion_outlives_its_question(open_page):
+    page = open_page()
+    box, options = page.get_by_role("combobox"), page.get_by_role("option")
+    box.fill("star")
+    options.first.wait_for()
+    page.route("**/api/v1/movies?*", lambda route: route.fulfill(status=503, body="{}"))
+    with page.expect_response("**/api/v1/movies?*"):
+        box.fill("star trek")
+    page.wait_for_function("() => document.querySelector('[role=combobox]').getAttribute('aria-expanded') == 'false'")
+    assert options.count() == 0
+    page.unroute("**/api/v1/movies?*")
+    open_page.trouble.clear()  # Chromium reports the 503
+    box.fill("star wars")
+    options.first.wait_for()
+    assert page.get_by_role("search").get_by_role("status").inner_text().startswith(f"{options.count()} film")
+    box.fill("")
+    page.wait_for_function("() => document.querySelector('.search [role=status]').textContent == ''")
+
+
 def test_suggestions_fail_quietly(open_page):
     page = open_page()
     page.context.set_offline(True)
@@ -441,7 +482,7 @@ def test_a_list_that_cant_be_had_says_so(open_page):
     page = open_page("/for-you")
     page.context.set_offline(True)
     give(page, "Fargo", 4)
-    assert page.get_by_text("be had just now. Your ratings are safe").is_visible()
+    page.get_by_role("alert").get_by_text("be had just now. Your ratings are safe").wait_for()
     page.context.set_offline(False)
     open_page.trouble.clear()  # Chromium reports what could not be reached
     give(page, "Fargo", 5)
@@ -500,6 +541,45 @@ def test_the_map(open_page):
     assert abs(page.evaluate(PIXELS, "Western")[0] - drawn) < drawn * 0.01
 
 
+def test_the_map_leads_to_films_by_keyboard_alone(open_page):
+    page = open_page("/map")
+    settled(page)
+    tab_to(page, page.locator("canvas"))
+    first = page.locator(".pointed").inner_text()
+    assert first
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    chosen = page.locator(".pointed").inner_text()
+    assert chosen and chosen != first
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/movies/*")
+    assert page.get_by_role("heading", level=1).inner_text() == chosen.split(" · ")[0].strip()
+
+
+def test_only_the_first_button_of_the_mouse_opens_a_film(open_page):
+    page = open_page("/map?film=50")
+    settled(page)
+    box = page.locator("canvas").bounding_box()
+    for x in range(20, int(box["width"]), 12):
+        page.mouse.move(box["x"] + x, box["y"] + box["height"] / 2)
+        if page.locator(".pointed").inner_text():
+            break
+    page.mouse.down(button="right")
+    page.mouse.up(button="right")
+    page.wait_for_timeout(200)
+    assert page.url.endswith("/map?film=50")
+
+
+def test_on_a_films_page_the_wheel_scrolls_the_page(open_page):
+    page = open_page("/movies/50")
+    page.locator("canvas").scroll_into_view_if_needed()
+    settled(page)
+    box, before = page.locator("canvas").bounding_box(), page.evaluate("scrollY")
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.wheel(0, -200)
+    page.wait_for_function("before => scrollY < before", arg=before)
+
+
 def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(open_page, recommender):
     page = open_page("/movies/50")
     page.locator("canvas").scroll_into_view_if_needed()
@@ -507,13 +587,14 @@ def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(open_page, rec
     near = page.locator("[data-map]").get_attribute("data-near").split()
     assert near == [str(item["movie_id"]) for item in recommender.similar(50, 12).items]
     box = page.locator("canvas").bounding_box()
+    page.locator("canvas").focus()
     wheel = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*wheel)
     page.mouse.wheel(0, -300)
     settled(page)
     for x in range(20, int(box["width"]), 12):  # wander until a film is pointed at
         page.mouse.move(box["x"] + x, wheel[1])
-        if page.locator(".pointed").is_visible():
+        if page.locator(".pointed").inner_text():
             break
     name = page.locator(".pointed").inner_text().split(" · ")[0]
     page.mouse.down()
@@ -549,7 +630,18 @@ def test_a_map_that_cant_be_loaded_says_so(browser, server):
         page = context.new_page()
         page.route("**/api/v1/map", lambda route: route.fulfill(status=503, body="{}"))
         page.goto("/map")
-        assert page.get_by_text("be loaded just now").is_visible()
+        assert page.get_by_role("alert").get_by_text("be loaded just now").is_visible()
+        assert not page.locator(".legend").is_visible()
+
+
+def test_a_browser_that_keeps_nothing_says_so(browser, server):
+    with browser.new_context(base_url=server) as context:
+        context.add_init_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+        page = context.new_page()
+        page.goto("/movies/50")
+        page.get_by_label("5 of 5").click(force=True)
+        assert page.get_by_label("5 of 5").is_checked() is False
+        assert page.get_by_role("alert").get_by_text("your rating is lost").is_visible()
 
 
 # --- for everybody
@@ -570,6 +662,33 @@ def test_axe_finds_nothing(browser, server, path, scheme):
             page.get_by_role("option").first.wait_for()
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("path", ["/", "/movies/1", "/for-you", "/map", "/api", "/movies/99999"])
+def test_axe_finds_nothing_on_a_phone(browser, server, path):
+    with browser.new_context(base_url=server, viewport={"width": 390, "height": 844}, has_touch=True) as context:
+        page = context.new_page()
+        page.goto(path, wait_until="networkidle")
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+
+
+def test_axe_finds_nothing_where_there_is_no_model_or_all_went_wrong(browser, tmp_path, monkeypatch):
+    client = create_app(load_config(model={"dir": tmp_path / "artifacts"})).test_client()
+    untrained = client.get("/")
+    monkeypatch.setattr(web, "current_model", lambda: 1 / 0)
+    failed = client.get("/")
+    assert (untrained.status_code, failed.status_code) == (503, 500)
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route("**/static/*", lambda route: route.fulfill(path=STATIC / urlsplit(route.request.url).path[8:]))
+        page.route("**/untrained", lambda route: route.fulfill(body=untrained.text, content_type="text/html"))
+        page.route("**/failed", lambda route: route.fulfill(body=failed.text, content_type="text/html"))
+        for path, heading in {"untrained": "No trained model yet", "failed": "Internal Server Error"}.items():
+            page.goto(f"http://127.0.0.1:9/{path}")
+            assert page.get_by_role("heading", level=1).inner_text() == heading
+            results = Axe().run(page)
+            assert results.violations_count == 0, results.generate_report()
 
 
 CUT_OFF = """[...document.querySelectorAll('.lettering')].filter(letters =>

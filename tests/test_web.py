@@ -151,7 +151,19 @@ def test_a_malformed_id_is_a_bad_request(client, movie_id):
     assert client.get(f"/movies/{movie_id}").status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/v1", "/api/v1/nothing", "/api/v1/movies/1/2/similar", "/api/<b>"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/api/v1/movies/1/2/similar",
+        "/api/<b>",
+        "/api//v1/movies/1",
+        "/api/v1//movies/1//similar",
+        "/api/v1/movies/",
+    ],
+)
 def test_an_unknown_path_under_api_is_a_problem(client, path):
     assert problem(client.get(path), 404)["title"] == "Not Found"
 
@@ -308,7 +320,7 @@ def test_a_films_page_shows_what_the_api_answers(client, query):
 
 def test_the_switch_keeps_the_filters(client):
     text = client.get("/movies/50?genre=Comedy&genre=War&year_from=1990").text.replace("&amp;", "&")
-    assert 'href="/movies/50?k=12&genre=Comedy&genre=War&year_from=1990&method=jaccard"' in text
+    assert 'href="/movies/50?genre=Comedy&genre=War&year_from=1990&method=jaccard"' in text
     assert text.count(" checked") == 2 and 'value="1990"' in text
 
 
@@ -317,6 +329,36 @@ def test_filters_that_make_no_sense_leave_the_film_in_place(client):
         page = client.get(f"/movies/1?{query}")
         assert page.status_code == 400
         assert "Toy Story" in page.text and 'role="alert"' in page.text and not titles(page.text)
+
+
+def test_what_is_wrong_with_a_filter_is_said_as_the_form_says_it(client):
+    for path in ("/", "/movies/1"):
+        page = client.get(f"{path}?year_from=1999&year_to=1990")
+        said = html.unescape(page.text)
+        assert page.status_code == 400 and "To year is '1990': it is before the first year, which is 1999." in said
+        assert re.search(r'id="year_to"[^>]*aria-invalid="true" aria-describedby="problem"', page.text)
+        assert not re.search(r'id="year_from"[^>]*aria-invalid', page.text)
+        assert "Genre 'Opera' is not known" in html.unescape(client.get(f"{path}?genre=Opera").text)
+
+
+@pytest.mark.parametrize("path", ["/?utm_source=x&fbclid=1", "/movies/1?utm_source=x", "/map?x=1", "/api?x=1"])
+def test_parameters_that_others_add_to_a_link_are_let_pass(client, path):
+    page = client.get(path)
+    assert page.status_code == 200 and "utm_source" not in page.text
+
+
+def test_no_page_grows_beyond_all_bounds(client, recommender):
+    static = 0
+    for name in ("style.css", "script.js", "posters.svg", "favicon.svg"):
+        with client.get(f"/static/{name}") as response:
+            static += len(response.data)
+    many = sorted(range(len(recommender.movies)), key=lambda row: -len(recommender.movies["genres"][row]))[:40]
+    paths = [f"/movies/{recommender.movies['movie_id'][row]}?k=100" for row in many]
+    paths += ["/?k=100", *(f"/?genre={genre}&offset=24" for genre in ("Documentary", "Drama", "Sci-Fi"))]
+    sizes = {path: static + len(client.get(path).data) for path in paths}
+    assert max(sizes.values()) < 100_000, max(sizes.items(), key=lambda item: item[1])
+    assert client.get("/movies/50?k=12").text.count('class="film-link"') == 12
+    assert client.get("/movies/50?k=100").text.count('class="film-link"') == web.MOST
 
 
 def test_no_film_passes_the_filters(client):
@@ -489,10 +531,61 @@ def test_with_a_damaged_new_version_the_old_one_goes_on_serving(damage, root, re
     assert client.get("/readyz").json["model_version"] == "v1.1.0" and "problem" not in client.get("/readyz").json
 
 
+USED = {
+    "altered": (lambda folder: altered(folder / "movies.parquet"), "v1.0.0/movies.parquet has changed"),
+    "missing": (lambda folder: (folder / "sets.npy").unlink(), "v1.0.0/sets.npy is missing"),
+    "no folder": (shutil.rmtree, "more) is missing"),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), USED.values(), ids=USED)
+def test_a_model_that_breaks_while_in_use_goes_on_serving_and_readiness_says_so(damage, said, root):
+    client = client_for(root)
+    before = client.get("/api/v1/movies/1/similar").json
+    assert "problem" not in client.get("/readyz").json and "movierec_model_problem 0.0" in client.get("/metrics").text
+    damage(root / "v1.0.0")
+    assert client.get("/api/v1/movies/1/similar").json == before
+    ready = client.get("/readyz")
+    assert ready.status_code == 200 and said in ready.json["problem"] and str(root) not in ready.json["problem"]
+    assert "movierec_model_problem 1.0" in client.get("/metrics").text
+
+
+def test_metrics_tell_of_the_model_before_anything_else_was_asked(root):
+    text = client_for(root).get("/metrics").text
+    assert re.search(r'^movierec_model_info\{digest="[0-9a-f]{64}",version="v1.0.0"\} 1.0$', text, re.M)
+
+
+def test_what_an_answer_says_comes_from_the_model_that_it_names(root, recommender, monkeypatch):
+    client, similar = client_for(root), Recommender.similar
+
+    def slow(*arguments):  # meanwhile, another version is put in use, and another request has loaded it
+        if not (root / "v1.1.0").exists():
+            other_version(root, recommender, "v1.1.0", 1.0)
+            assert client_for(root).get("/readyz").json["model_version"] == "v1.1.0"
+            serving.serving().holder.get()
+        return similar(*arguments)
+
+    monkeypatch.setattr(Recommender, "similar", slow)
+    page = client.get("/movies/1")
+    assert "Model v1.0.0" in page.text and "Model v1.1.0" in client.get("/movies/1").text
+    shutil.rmtree(root / "v1.1.0")
+    set_latest(root, "v1.0.0")
+    assert client.get("/readyz").json["model_version"] == "v1.0.0"
+
+    def lost(*arguments):
+        slow(*arguments)
+        raise api.MovieNotFound("gone")
+
+    monkeypatch.setattr(Recommender, "similar", lost)
+    assert problem(client.get("/api/v1/movies/1/similar"), 404)["model_version"] == "v1.0.0"
+
+
 def test_a_damaged_version_and_no_other_is_a_503_that_names_the_file(root):
     altered(root / "v1.0.0" / "movies.parquet")
     client = client_for(root)
-    body = problem(client.get("/api/v1/movies/1/similar"), 503)
+    response = client.get("/api/v1/movies/1/similar")
+    assert response.headers["Retry-After"] == "5" and response.headers["Cache-Control"] == "no-store"
+    body = problem(response, 503)
     assert "v1.0.0/movies.parquet is damaged" in body["detail"] and str(root) not in body["detail"]
     page = client.get("/")
     assert page.status_code == 503 and "v1.0.0/movies.parquet is damaged" in page.text

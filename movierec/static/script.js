@@ -7,7 +7,9 @@ const make = (name, properties = {}, ...children) => {
   return element
 }
 const year = title => (title.match(/ \((\d{4})\)$/) || [])[1]
-const said = title => title.replace(/ \(\d{4}\)$/, "").replace(/^([^(]+), (The|An?|Le|La|Les|El|Il|Das|Der|Die)\b/, "$2 $1")  // as people say it
+const moved = new RegExp(`^([^(]+), (${document.body.dataset.articles})(?= \\(|$)`, "i")
+const said = title => title.replace(/ \(\d{4}\)$/, "").replace(moved, (_, name, article) => article + (article.endsWith("'") ? "" : " ") + name)  // as people say it
+const notice = text => make("p", { className: "note alert", role: "alert", textContent: text })
 
 // --- suggestions: a combobox with a list, as the ARIA Authoring Practices describe it
 
@@ -39,10 +41,11 @@ function suggest(input) {
 
   async function ask() {
     const text = input.value.trim(), mine = ++asked
-    if (text.length < 2) return open(false)
+    if (text.length < 2) { status.textContent = ""; return open(false) }
     try {
       const answer = await fetch(`${input.dataset.suggest}?k=8&q=${encodeURIComponent(text)}`)
-      if (!answer.ok || mine !== asked) return
+      if (mine !== asked) return
+      if (!answer.ok) throw new Error(answer.status)
       const { items } = await answer.json()
       if (mine !== asked || document.activeElement !== input) return
       list.replaceChildren(...items.map((movie, i) => {
@@ -55,14 +58,16 @@ function suggest(input) {
       }))
       mark(-1)
       open(items.length > 0)
-      status.textContent = items.length ? `${items.length} films; arrow down to choose one` : "no film by this name"
-    } catch { open(false) }  // the form still searches
+      status.textContent = items.length ? `${items.length} film${items.length > 1 ? "s" : ""}; arrow down to choose one` : "no film by this name"
+    } catch { list.replaceChildren(); open(false) }  // the form still searches
   }
 
-  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, 120) })
+  const stop = () => { clearTimeout(timer); asked++ }
+  input.addEventListener("input", () => { stop(); mark(-1); timer = setTimeout(ask, 120) })
   input.addEventListener("keydown", event => {
     const count = list.children.length
-    if (event.key === "Escape" && !list.hidden) { event.preventDefault(); asked++; open(false) }
+    if (event.key === "Escape") { stop(); if (!list.hidden) { event.preventDefault(); open(false) } }
+    else if (["Home", "End", "ArrowLeft", "ArrowRight"].includes(event.key)) mark(-1)  // back in the text
     else if (event.key === "Enter" && active >= 0) { event.preventDefault(); go(list.children[active]) }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault()
@@ -72,7 +77,7 @@ function suggest(input) {
   })
   list.addEventListener("pointerdown", event => event.preventDefault())  // the focus stays in the box
   list.addEventListener("click", event => { const option = event.target.closest("li"); if (option) go(option) })
-  input.addEventListener("blur", () => { clearTimeout(timer); asked++; open(false) })
+  input.addEventListener("blur", () => { stop(); open(false) })
 }
 
 // --- ratings: {"50": {title, stars}}, in this browser and nowhere else
@@ -92,7 +97,12 @@ const ratings = {
     this.write(all)
   },
   write(all) {
-    try { localStorage.setItem(this.name, JSON.stringify(all)) } catch { /* a browser that keeps nothing */ }
+    try { localStorage.setItem(this.name, JSON.stringify(all)) } catch {
+      if (!document.querySelector("[data-forgetful]")) {
+        document.querySelector("main").prepend(notice("This browser keeps nothing for this site, so your rating is lost. Its settings may allow it."))
+        document.querySelector("main > .alert").dataset.forgetful = ""
+      }
+    }
     document.dispatchEvent(new Event("ratings"))
   },
 }
@@ -112,9 +122,9 @@ function rate(field) {
 }
 
 function forYou(page) {
-  const [mine, rated, variety, list] = [".mine", ".rated", ".variety", ".list"].map(name => page.querySelector(name))
+  const [mine, rated, variety, status, list] = [".mine", ".rated", ".variety", "[role=status]", ".list"].map(name => page.querySelector(name))
   const diversity = variety.querySelector("input")
-  let asked = 0
+  let asked = 0, timer
 
   function show(all) {
     const entries = Object.entries(all)
@@ -131,27 +141,30 @@ function forYou(page) {
 
   async function ask() {
     const all = ratings.read(), mineNow = ++asked
-    show(all)
     variety.hidden = !Object.keys(all).length
-    if (variety.hidden) return list.replaceChildren()
+    if (variety.hidden) { status.textContent = ""; return list.replaceChildren() }
     const body = { ratings: Object.fromEntries(Object.entries(all).slice(-2000).map(([id, one]) => [id, one.stars])), k: 12, diversity: +diversity.value }
     try {
       const answer = await fetch(page.dataset.forYou, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })
       if (mineNow !== asked) return
       if (!answer.ok) throw new Error(answer.status)
       const html = await answer.text()
-      if (mineNow === asked) list.innerHTML = html
+      if (mineNow !== asked) return
+      list.innerHTML = html
+      status.textContent = `Your list has ${list.querySelectorAll("li").length} films`
     } catch {
-      list.replaceChildren(make("p", { className: "note alert", textContent: "The list can’t be had just now. Your ratings are safe; try again in a moment." }))
+      list.replaceChildren(notice("The list can’t be had just now. Your ratings are safe; try again in a moment."))
     }
   }
 
   page.querySelector("h1").tabIndex = -1
   page.querySelector("[data-forget]").addEventListener("click", () => { ratings.write({}); page.querySelector("h1").focus() })
   variety.addEventListener("submit", event => event.preventDefault())
+  const soon = () => { show(ratings.read()); clearTimeout(timer); timer = setTimeout(ask, 200) }  // arrow keys pass over stars
   diversity.addEventListener("change", ask)
-  document.addEventListener("ratings", ask)
+  document.addEventListener("ratings", soon)
   window.addEventListener("storage", event => { if (event.key === ratings.name) document.dispatchEvent(new Event("ratings")) })
+  show(ratings.read())
   ask()
 }
 
@@ -168,10 +181,10 @@ async function drawMap(map) {
     if (!answer.ok) throw new Error(answer.status)
     films = await answer.json()
   } catch {
-    map.prepend(make("p", { className: "note alert", textContent: "The map can’t be loaded just now." }))
+    map.prepend(notice("The map can’t be loaded just now."))
     return
   }
-  sheet.hidden = false
+  sheet.hidden = map.querySelector(".legend").hidden = false
   const { x, y, movie_id: ids, title: titles, genres, genre_names: names } = films, n = ids.length
   box = { left: Math.min(...x) - 2, right: Math.max(...x) + 2, low: Math.min(...y) - 2, high: Math.max(...y) + 2 }
   const lit = ids.map(id => (String(id) === here ? 2 : near.has(String(id)) ? 1 : 0))
@@ -180,7 +193,7 @@ async function drawMap(map) {
   const style = () => {
     const of = (element, name) => getComputedStyle(element)[name]
     const known = Object.fromEntries(buttons.map(button => [button.dataset.genre, of(button.querySelector("i"), "backgroundColor")]))
-    colours = { genre: names.map(name => known[name] || "gray"), ink: of(sheet, "color"), paper: of(sheet, "backgroundColor") }
+    colours = { genre: names.map(name => known[name]), ink: of(sheet, "color"), paper: of(sheet, "backgroundColor") }
   }
   const fit = (left, right, low, high) => {
     const scale = Math.min(canvas.clientWidth / (right - left), canvas.clientHeight / (high - low))
@@ -195,12 +208,14 @@ async function drawMap(map) {
     draw()
   }
   const move = (dx, dy) => { view.x += dx; view.y += dy; draw() }
+  const middle = () => point(nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity))
+  const openPage = i => { location.href = map.dataset.page + ids[i] }
   const draw = () => { if (!waiting) { waiting = true; requestAnimationFrame(paint) } }
 
   function dot(i, radius) {
-    const [px, py] = place(i), parts = genres[i].length ? genres[i] : [0], step = 2 * Math.PI / parts.length
+    const [px, py] = place(i), parts = genres[i].length ? genres[i] : [-1], step = 2 * Math.PI / parts.length
     parts.forEach((genre, part) => {
-      context.fillStyle = colours.genre[genre]
+      context.fillStyle = colours.genre[genre] || "gray"
       context.beginPath()
       if (parts.length > 1) context.moveTo(px, py)
       context.arc(px, py, radius, part * step - Math.PI / 2, (part + 1) * step - Math.PI / 2)
@@ -254,8 +269,8 @@ async function drawMap(map) {
     if (view.scale > 22) for (let i = 0; i < n; i++) if (bright(i) && !lit[i]) label(i, taken)
   }
 
-  function nearest(px, py) {
-    let best = -1, least = Math.max(view.scale * 0.6, 12) ** 2
+  function nearest(px, py, within = Math.max(view.scale * 0.6, 12)) {
+    let best = -1, least = within ** 2
     for (let i = 0; i < n; i++) {
       const [a, b] = place(i), distance = (a - px) ** 2 + (b - py) ** 2
       if (distance < least) { best = i; least = distance }
@@ -265,7 +280,6 @@ async function drawMap(map) {
   function point(i) {
     if (i === over) return
     over = i
-    pointed.hidden = i < 0
     pointed.textContent = i < 0 ? "" : `${said(titles[i])} ${year(titles[i]) || ""} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
     draw()
   }
@@ -273,7 +287,7 @@ async function drawMap(map) {
   const held = new Map()
   let moved = 0
   const at = event => { const edge = canvas.getBoundingClientRect(); return [event.clientX - edge.left, event.clientY - edge.top] }
-  canvas.addEventListener("pointerdown", event => { canvas.setPointerCapture(event.pointerId); held.set(event.pointerId, at(event)); if (held.size === 1) moved = 0 })
+  canvas.addEventListener("pointerdown", event => { if (event.button) return; canvas.setPointerCapture(event.pointerId); held.set(event.pointerId, at(event)); if (held.size === 1) moved = 0 })
   canvas.addEventListener("pointermove", event => {
     const now = at(event), before = held.get(event.pointerId)
     if (!before) return point(nearest(...now))
@@ -289,17 +303,21 @@ async function drawMap(map) {
     const was = held.delete(event.pointerId)
     if (!was || event.type === "pointercancel" || moved > 4 || held.size) return
     const i = nearest(...at(event))
-    if (i >= 0 && (event.pointerType === "mouse" || i === over)) location.href = map.dataset.page + ids[i]
+    if (i >= 0 && (event.pointerType === "mouse" || i === over)) openPage(i)
     else point(i)  // a finger first sees the name; pressing again opens the page
   }
   canvas.addEventListener("pointerup", release)
   canvas.addEventListener("pointercancel", release)
   canvas.addEventListener("pointerleave", () => { if (!held.size) point(-1) })
-  canvas.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), ...at(event)) }, { passive: false })
+  const within = map.matches(".within")  // a page, which the wheel scrolls unless the map has the focus
+  canvas.addEventListener("wheel", event => { if (within && !event.ctrlKey && document.activeElement !== canvas) return; event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), ...at(event)) }, { passive: false })
   canvas.addEventListener("keydown", event => {
     const step = 60, keys = { ArrowLeft: () => move(step, 0), ArrowRight: () => move(-step, 0), ArrowUp: () => move(0, step), ArrowDown: () => move(0, -step), "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => { all(); draw() } }
-    if (keys[event.key] && !event.ctrlKey && !event.metaKey) { event.preventDefault(); keys[event.key]() }
+    if (event.ctrlKey || event.metaKey) return
+    if (event.key === "Enter" && over >= 0) openPage(over)
+    else if (keys[event.key]) { event.preventDefault(); keys[event.key](); middle() }
   })
+  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) middle() })
   map.querySelector('[data-zoom="in"]').addEventListener("click", () => zoom(1.6))
   map.querySelector('[data-zoom="out"]').addEventListener("click", () => zoom(1 / 1.6))
   map.querySelector('[data-zoom="all"]').addEventListener("click", () => { all(); draw() })
@@ -332,6 +350,7 @@ async function drawMap(map) {
 
 // --- begin
 
+document.querySelectorAll("[data-host]").forEach(example => { example.textContent = example.textContent.replace(example.dataset.host, location.origin) })
 document.querySelectorAll("[data-no-script]").forEach(note => note.remove())
 document.querySelectorAll("[data-suggest]").forEach(suggest)
 document.querySelectorAll("[data-rate]").forEach(rate)
