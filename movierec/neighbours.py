@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .similarity import EXACT, TOO_CLOSE, SimilarityIndex
+from .similarity import EXACT, TOO_CLOSE, SimilarityIndex, checked_query
 
 # %% ../nbs/04_neighbours.ipynb #d8c4ddea
 class Groups(NamedTuple):
@@ -70,11 +70,11 @@ def strength(
 
 # %% ../nbs/04_neighbours.ipynb #6e9ff0f3
 def offer(
-    best: np.ndarray,  # (k, 4) strength, shared, size, year; changed in place
+    best: np.ndarray,  # (k, 4) strength, kind, size, year; changed in place
     places: np.ndarray,  # (k,) changed in place
     n: int,
     key: float,  # strength of the movie
-    shared: float,
+    kind: float,  # the same for movies that share exactly as much
     size: float,
     year: float,
     place: int,  # of the movie, in the tie order
@@ -86,14 +86,14 @@ def offer(
         if key < other[0] * (1 - TOO_CLOSE):
             break
         if key <= other[0] * (1 + TOO_CLOSE):
-            sure &= shared == other[1] and size == other[2] and year == other[3]
+            sure &= kind == other[1] and size == other[2] and year == other[3]
             if place > places[at - 1]:
                 break
         at -= 1
     if at < len(places):
         for i in range(min(n, len(places) - 1), at, -1):
             best[i], places[i] = best[i - 1], places[i - 1]
-        best[at, 0], best[at, 1], best[at, 2], best[at, 3] = key, shared, size, year
+        best[at, 0], best[at, 1], best[at, 2], best[at, 3] = key, kind, size, year
         places[at] = place
     return at, sure
 
@@ -102,6 +102,7 @@ def visit(
     groups: Groups,
     s: int,  # the set
     shared: float,
+    kind: float,  # the same for sets that share exactly as much
     x: float,
     total: float,
     jaccard: bool,
@@ -124,7 +125,7 @@ def visit(
         v = left if before >= after else right
         left, right = (left - 1, right) if v == left else (left, right + 1)
         year = groups.years[v] if size > 0 else 0.0  # without genres, all years point the same way
-        triple = (0.0, 0.0, 0.0) if jaccard else (shared, size, year)
+        triple = (0.0, 0.0, 0.0) if jaccard else (kind, size, year)
         for m in range(groups.vector_start[v], groups.vector_start[v + 1]):
             at, sure = offer(best, places, n, key, triple[0], triple[1], triple[2], groups.members[m])
             all_sure &= sure
@@ -135,17 +136,18 @@ def visit(
 # %% ../nbs/04_neighbours.ipynb #3fd6ce8f
 def search(
     groups: Groups,
-    weights: np.ndarray,  # (genres,) float64, of the query
+    weights: np.ndarray,  # (genres,) float64, of the query, at least 0
     x: float,  # its year, as a feature
-    own: int,  # its set; -1: none
+    own: int,  # the set of a query that is a movie; -1: none
     jaccard: bool,
     k: int,
 ) -> tuple[np.ndarray, bool]:  # (k,) int32
     "The places of the k nearest movies, -1 where there are no more, and whether floats could tell."
     best, places = np.zeros((k, 4)), np.full(k, -1, np.int32)
     total, n, all_sure = weights.sum(), 0, True
+    counted = np.all((weights == 0) | (weights == 1))  # shared is a count; other sums may be equal by rounding only
     if own >= 0:
-        n, all_sure = visit(groups, own, total, x, total, jaccard, best, places, n)
+        n, all_sure = visit(groups, own, total, total, x, total, jaccard, best, places, n)
         rest = total / (total + 1) if jaccard else total * total / (total + 1) + x * x
         if n == k and rest < best[k - 1, 0] * (1 - TOO_CLOSE):
             return places, all_sure
@@ -159,7 +161,8 @@ def search(
         reach = shared * shared / np.maximum(groups.sizes, 1.0) + x * x
     for s in np.flatnonzero(reach > best[k - 1, 0] * (1 - TOO_CLOSE)):
         if s != own and reach[s] > best[k - 1, 0] * (1 - TOO_CLOSE):  # the k-th best may have risen meanwhile
-            n, sure = visit(groups, int(s), shared[s], x, total, jaccard, best, places, n)
+            kind = shared[s] if counted else -1.0 - s
+            n, sure = visit(groups, int(s), shared[s], kind, x, total, jaccard, best, places, n)
             all_sure &= sure
     return places, all_sure
 
@@ -249,6 +252,28 @@ class Neighbours:
         vector_of, set_of = self.index.vector_of, self.index.set_of
         list_of = {"cosine": vector_of, "jaccard": set_of[vector_of]}
         return {method: (memoryview(list_of[method]), lists) for method, lists in self.lists.items()}
+
+    @cached_property
+    def grouped(self) -> dict[str, Groups]:
+        "By method: the movies, grouped for the search."
+        return {method: grouped(self.index, method) for method in self.lists}
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        "The rows in the tie order; (movies,)."
+        return np.argsort(self.index.tie_place)
+
+    def search(
+        self,
+        vector: Sequence[float] | np.ndarray,  # (genres + 1,) weights of the genres, then the year as a feature
+        k: int,
+        method: str = "cosine",
+    ) -> np.ndarray:  # (at most k,) rows, the best first
+        "The rows that `SimilarityIndex.search` finds, sooner where numba is installed. Raises `QueryError`."
+        query = checked_query(vector, k, self.index.sets.shape[1] + 1, method)
+        asked = query[:-1], query[-1], -1, method == "jaccard", min(k, len(self.order))
+        places, sure = compiled_search()[0](self.grouped[method], *asked)
+        return self.order[places[places >= 0]] if sure else self.index.search(vector, k, method)[0]
 
     def nearest(
         self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXACT', 'TOO_CLOSE', 'QueryError', 'cosine_matrix', 'jaccard_matrix', 'tie_order', 'year_step', 'whole_vector',
            'exact_cosine', 'exact_jaccard', 'score_of', 'oracle', 'number_sets', 'distinct_vectors', 'float_scores',
-           'triple_score', 'rank_exactly', 'whole_numbers', 'checked_vector', 'SimilarityIndex']
+           'triple_score', 'rank_exactly', 'whole_numbers', 'checked_query', 'SimilarityIndex']
 
 # %% ../nbs/03_similarity.ipynb #c57687c5
 import math
@@ -208,11 +208,17 @@ def whole_numbers(
     return [int(fraction * scale) for fraction in fractions]
 
 
-def checked_vector(
+def checked_query(
     vector: Any,  # weights of the genres, then the year as a feature
+    k: Any,
     length: int,  # how many numbers there must be
-) -> np.ndarray:  # (length,) float64
-    "A feature vector as an array. Raises `QueryError` if it is none."
+    method: Any,
+) -> np.ndarray:  # (length,) float64; for Jaccard, 1 for each genre with a weight, and no year
+    "A feature vector as an array. Raises `QueryError` if it is none, for a k that is none, or for an unknown method."
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise QueryError(f"k is {k!r:.60}, expected a whole number of at least 1")
+    if method not in EXACT:
+        raise QueryError(f"method {method!r:.60} is not known; expected one of {', '.join(EXACT)}")
     try:
         checked = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError):
@@ -222,7 +228,7 @@ def checked_vector(
             f"the vector is no feature vector: expected {length} numbers, each 0 or from 0.000001 to 1,000,000: "
             "a weight for each genre, then the year as a feature"
         )
-    return checked
+    return np.append(checked[:-1] > 0, 0.0) if method == "jaccard" else checked
 
 # %% ../nbs/03_similarity.ipynb #809e754f
 @dataclass(frozen=True)
@@ -322,10 +328,18 @@ class SimilarityIndex:
         allowed: np.ndarray | None = None,  # (movies,) bool; None allows all
     ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
         "The exact k movies most similar to a feature vector, which need not be a movie's. Raises `QueryError`."
-        query = checked_vector(vector, self.sets.shape[1] + 1)
-        if method == "jaccard":
-            query = np.append(query[:-1] > 0, 0.0)
+        query = checked_query(vector, k, self.sets.shape[1] + 1, method)
         return self.ranked(query, whole_numbers(query), k, method, allowed)
+
+    def kinds(
+        self,
+        sets: np.ndarray,  # numbers of distinct sets
+        whole: Sequence[int],  # (genres + 1,) a query in whole numbers
+    ) -> np.ndarray:  # (sets,) int64
+        "A number for each set, the same for sets with equal s and h."
+        weights = np.array(whole[:-1], np.int64 if sum(whole) < 2**63 else object)  # objects are Python's whole numbers
+        shared = np.unique(self.sets[sets].astype(weights.dtype) @ weights, return_inverse=True)[1]
+        return shared * (len(whole) + 1) + self.sizes[sets]
 
     def ranked(
         self,
@@ -347,9 +361,10 @@ class SimilarityIndex:
         cut = np.partition(scores, -k)[-k] if k < len(scores) else 0
         near = np.flatnonzero((scores >= cut * (1 - TOO_CLOSE)) & (scores > 0))  # vectors; each has a movie at least
 
-        kinds = np.unique(shared, return_inverse=True)[1] * (len(query) + 1) + sizes  # (sets,) the same s and h
+        sets, set_at = np.unique(self.set_of[near], return_inverse=True)
+        kinds = self.kinds(sets, whole)[set_at]  # (near,)
         years = self.years[near] if method == "cosine" else 0
-        triples = kinds[self.set_of[near]] * (int(self.years.max()) + 1) + years
+        triples = kinds * (int(self.years.max()) + 1) + years
         _, first, group = np.unique(triples, return_index=True, return_inverse=True)
         vectors = near[first].tolist()  # one vector for each triple
         exact = cache(lambda i: EXACT[method](whole, self.whole(vectors[i])))
