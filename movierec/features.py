@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GOLDEN_ANGLE', 'encode_genres', 'fill_years', 'fit_scaler', 'Features', 'checked_weight', 'build_features',
-           'feature_table', 'principal_plane', 'push_apart', 'map_places']
+           'feature_table', 'principal_plane', 'close_pairs', 'push_apart', 'map_places']
 
 # %% ../nbs/02_features.ipynb #50a1c47b
 import math
@@ -128,21 +128,35 @@ def principal_plane(
     return centred @ axes
 
 # %% ../nbs/02_features.ipynb #5cda0ef4
+def close_pairs(
+    x: np.ndarray,  # (discs,)
+    y: np.ndarray,  # (discs,)
+    radii: np.ndarray,  # (discs,)
+    margin: float = 5.0,
+) -> tuple[np.ndarray, np.ndarray]:  # (pairs,) each pair in both orders
+    "Discs that overlap, or are less than `margin` away from it."
+    apart = np.hypot(x[:, None] - x[None, :], y[:, None] - y[None, :]) - radii[:, None] - radii[None, :]
+    np.fill_diagonal(apart, np.inf)
+    a, b = np.nonzero(apart < margin)
+    return a, b
+
+
 def push_apart(
     places: np.ndarray,  # (discs, 2)
     radii: np.ndarray,  # (discs,)
     rounds: int = 150,
+    look: int = 15,  # after how many rounds to look anew which discs are near each other
 ) -> np.ndarray:  # (discs, 2)
     "Move discs as little as it takes, in small steps, until they hardly overlap."
     x, y = places.T.copy()
-    reach = radii[:, None] + radii[None, :]  # (discs, discs)
-    share = radii[None, :] ** 2 / (radii[:, None] ** 2 + radii[None, :] ** 2)  # of the push that the first one takes
-    for _ in range(rounds):
-        dx, dy = x[:, None] - x[None, :], y[:, None] - y[None, :]
-        distance = np.hypot(dx, dy)
-        np.fill_diagonal(distance, np.inf)
-        push = 0.4 * share * np.maximum(0, reach - distance) / np.maximum(distance, 1e-9)
-        x, y = x + (push * dx).sum(1), y + (push * dy).sum(1)
+    for done in range(rounds):
+        if done % look == 0:
+            a, b = close_pairs(x, y, radii)
+            reach, share = radii[a] + radii[b], radii[b] ** 2 / (radii[a] ** 2 + radii[b] ** 2)  # a's share of the push
+        dx, dy = x[a] - x[b], y[a] - y[b]  # (pairs,)
+        distance = np.maximum(np.hypot(dx, dy), 1e-9)
+        push = 0.4 * share * np.maximum(0, reach - distance) / distance
+        x, y = x + np.bincount(a, push * dx, len(x)), y + np.bincount(a, push * dy, len(y))
     return np.column_stack([x, y])
 
 # %% ../nbs/02_features.ipynb #d7f26d45
@@ -154,8 +168,9 @@ def map_places(
     order: np.ndarray,  # (movies,) rows; the first of them come to the middle of their discs
 ) -> np.ndarray:  # (movies, 2) float32; the films are about 1 apart
     "A place for every film: discs of films with the same genres, on the plane of the first two principal components."
-    sets, set_of, counts = np.unique(genre_flags, axis=0, return_inverse=True, return_counts=True)
-    set_of, plane = set_of.reshape(-1), principal_plane(sets, counts)
+    bits = np.packbits(genre_flags, axis=1)  # shorter rows, in the same order
+    _, first, set_of, counts = np.unique(bits, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    set_of, plane = set_of.reshape(-1), principal_plane(genre_flags[first], counts)
     spread = math.sqrt(np.average((plane**2).sum(1), weights=counts)) or 1
     centres = push_apart(plane / spread * 0.55 * math.sqrt(len(genre_flags)), 0.62 * np.sqrt(counts) + 0.55)
     nth = np.empty(len(order), dtype=np.int64)  # how many films of its set come before each film
