@@ -1,6 +1,6 @@
 """Exact neighbours at 1,682 to 10 million films, beside other ways. Writes into benchmarks/results.json.
 
-    python benchmarks/scale.py FOLDER [PART ...]      (all parts: about 25 minutes; parts: start, search, growth, batch)
+    python benchmarks/scale.py FOLDER [PART ...]      (parts: start, search, growth, batch; all: half an hour)
 
 Everything on one thread, in one process where times are compared, in rounds that follow each other, so that a slow
 minute of the machine hits all. FOLDER takes what the batch job needs and writes: 2 GB.
@@ -16,10 +16,12 @@ import sys
 import time
 from fractions import Fraction
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import stored
+from scale_batch import batch, peak_bytes
 from threadpoolctl import threadpool_limits
 
 from movierec.config import load_config
@@ -27,12 +29,18 @@ from movierec.data import load
 from movierec.features import build_features
 from movierec.neighbours import Neighbours, compiled_search, draw_catalogue, grouped, nearest_lists
 from movierec.recommender import with_rating_counts
-from movierec.similarity import SimilarityIndex, tie_order, year_step
+from movierec.similarity import SimilarityIndex, tie_order, whole_numbers, year_step
 
 HERE = Path(__file__).resolve().parent
 K = 10
 ML_25M, MILLION = 62_423, 1_000_000
 ROUNDS, QUERIES = 3, 2000
+GRAPHS = {
+    1682: [(16, 200)],
+    ML_25M: [(16, 200), (32, 500), (64, 500)],
+    MILLION: [(16, 100)],
+}  # hnswlib's M, ef_construction
+EFS = (11, 50, 200, 800)
 
 
 class Catalogue:
@@ -90,6 +98,33 @@ def brute_force(catalogue, row, k, method):
     return rows[np.lexsort((place[rows], rank[rows]))][:k]
 
 
+def brute_force_vector(catalogue, vector, k):
+    "The top k of a vector that is no film's, by cosine, by definition: each kind of film compared in whole numbers."
+    if not hasattr(catalogue, "kinds"):
+        years = (catalogue.years - catalogue.years.min()).astype(np.int64)
+        codes = catalogue.flags.astype(np.int64) @ (1 << np.arange(catalogue.flags.shape[1])) * 4096 + years
+        _, first, catalogue.kind_of = np.unique(codes, return_index=True, return_inverse=True)
+        catalogue.kinds = [(np.flatnonzero(catalogue.flags[row]).tolist(), int(years[row])) for row in first]
+        catalogue.place = np.empty(catalogue.n, np.int64)
+        catalogue.place[catalogue.order] = np.arange(catalogue.n)
+    step, whole = year_step(catalogue.years, 0.1), whole_numbers(vector)
+    p, q = step.numerator, step.denominator
+    worth = [
+        Fraction(
+            (sum(whole[j] for j in genres) * q + whole[-1] * year * p) ** 2,
+            (len(genres) * q * q + (year * p) ** 2) or 1,
+        )
+        for genres, year in catalogue.kinds
+    ]
+    order, rows = sorted(range(len(worth)), key=worth.__getitem__, reverse=True), []
+    for value, equal in groupby(order, key=worth.__getitem__):  # their films, in the tie order
+        films = np.flatnonzero(np.isin(catalogue.kind_of, list(equal)))
+        rows += films[np.argsort(catalogue.place[films])].tolist() if value else []
+        if len(rows) >= k or not value:
+            break
+    return rows[:k]
+
+
 def exactness(catalogue, neighbours, rows, method):
     "How many of these films' stored lists are those of brute force."
     same = 0
@@ -119,7 +154,25 @@ def timed(contestants, queries, rounds=ROUNDS):
     }
 
 
-def recall(found, catalogue, scores_of):
+class Table:
+    "Ten neighbours for each film, behind a method like ours."
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def nearest(self, row, k):
+        "The first k of them."
+        return self.rows[row, :k].tolist()
+
+
+def rows_of(answer):
+    "The rows in an answer, whatever else is in it."
+    if isinstance(answer, tuple):  # faiss and scikit-learn: distances, rows; hnswlib and our index: rows, distances
+        answer = next(part for part in answer if np.asarray(part).dtype.kind in "iu")
+    return np.ravel(answer).tolist()
+
+
+def recall(found, scores_of):
     "Tie-aware recall: the share of K films found that are as similar as the exact K-th, by the exact scores."
     hits = 0
     for row, rows in found.items():
@@ -169,7 +222,7 @@ def all_items(catalogue, lists_seconds, build_seconds, vectors, flat, sample):
     start = time.perf_counter()
     fresh.search(vectors[sample], K + 1)
     by_faiss = added + (time.perf_counter() - start) * share
-    few = sample[: min(len(sample), 2000 if n <= ML_25M else 200)]
+    few = sample[: min(len(sample), 10_000)]
     sparse = csr_matrix(vectors)
     start = time.perf_counter()
     sp_matmul_topn(sparse[few], sparse.T.tocsr(), top_n=K + 1, threshold=0.0, n_threads=1)
@@ -204,6 +257,7 @@ def search_at(n, rng):
         lists.append(time.perf_counter() - start)
     index = catalogue.index
     neighbours = Neighbours(index, {"cosine": cosine, "jaccard": nearest_lists(index, "jaccard")})
+    neighbours.search(index.vector(0), K)
     checked = np.arange(n) if n < 10_000 else rng.choice(n, 5000 if n < MILLION else 300, replace=False)
     exact = {method: exactness(catalogue, neighbours, checked, method) for method in ("cosine", "jaccard")}
     print("  exact", exact, flush=True)
@@ -216,7 +270,7 @@ def search_at(n, rng):
     print("  all", everything, flush=True)
 
     asked = rng.integers(n, size=QUERIES)
-    search, groups = compiled_search()[0], grouped(index, "cosine")
+    compiled, groups = compiled_search()[0], grouped(index, "cosine")
     order = np.argsort(index.tie_place)
     queries = []
     for row in asked.tolist():
@@ -224,69 +278,80 @@ def search_at(n, rng):
         whole = index.vector(v)
         queries.append((row, vectors[row : row + 1], whole[:-1].copy(), float(whole[-1]), int(index.set_of[v]), v))
 
-    def ours(query):
-        places, sure = search(groups, query[2], query[3], query[4], False, K + 1)
+    def ours(query, own):
+        places, sure = compiled(groups, query[2], query[3], own, False, K + 1)
         if not sure:
             return index.ranked(index.vector(query[5]), index.whole(query[5]), K + 1, "cosine", None)[0]
         return order[places]
 
     contestants = {
-        "ours, searched": (ours, 1),
-        "ours, searched without numba": (lambda query: index.top_k(query[0], K), 0.1),
+        "ours, a film of the catalogue": (lambda query: ours(query, query[4]), 1),
+        "ours, from the vector alone": (lambda query: ours(query, -1), 1),
+        "ours, without numba": (lambda query: index.top_k(query[0], K), 0.1),
         "faiss IndexFlatIP": (lambda query: flat.search(query[1], K + 1), 1 if n < MILLION else 0.05),
         "numpy, argpartition": (lambda query: np.argpartition(vectors @ query[1][0], -K - 1)[-K - 1 :], 0.1),
     }
-    brute = NearestNeighbors(n_neighbors=K + 1, algorithm="brute", metric="cosine").fit(vectors)
+    brute = NearestNeighbors(n_neighbors=K + 1, algorithm="brute").fit(vectors)  # of unit vectors: faster than "cosine"
     contestants["scikit-learn, brute force"] = (lambda query: brute.kneighbors(query[1]), 0.1 if n < MILLION else 0.03)
-    recalls = {}
-    if n <= ML_25M:  # a million takes hnswlib's build beyond this benchmark's time
+    builds, sizes = {}, {}
+    for m, construction in GRAPHS[n]:
         start = time.perf_counter()
         graph = hnswlib.Index("ip", vectors.shape[1])
-        graph.init_index(n, M=16, ef_construction=200, random_seed=1)
+        graph.init_index(n, M=m, ef_construction=construction, random_seed=1)
         graph.set_num_threads(1)
         graph.add_items(vectors)
-        recalls["hnswlib_build"] = time.perf_counter() - start
-        exact_scores = lambda row: vectors @ vectors[row]  # noqa: E731
-        for ef in (11, 20, 50, 100, 200, 400):
-            graph.set_ef(ef)
-            found = {row: graph.knn_query(vectors[row], K + 1)[0][0].tolist() for row in asked[:500].tolist()}
-            recalls[f"hnswlib, ef {ef}"] = recall(found, catalogue, exact_scores)
+        name = f"hnswlib, M {m}"
+        builds[name], sizes[name] = time.perf_counter() - start, graph.index_file_size() / n
+        print(f"  {name}: {builds[name]:.0f} s", flush=True)
 
-        def with_ef(ef):
+        def with_ef(graph, ef):
             def ask(query):
                 graph.set_ef(ef)
                 return graph.knn_query(query[1], K + 1)
 
             return ask
 
-        contestants |= {f"hnswlib, ef {ef}": (with_ef(ef), 1) for ef in (11, 20, 50, 100, 200, 400)}
+        contestants |= {f"{name}, ef {ef}": (with_ef(graph, ef), 1) for ef in EFS}
     single = timed(contestants, queries)
-    print("  single", {name: round(took["mean"], 1) for name, took in single.items()}, recalls, flush=True)
+    recalls = {}
+    for name, (ask, _) in contestants.items():
+        found = {query[0]: rows_of(ask(query)) for query in queries[: 500 if n < MILLION else 50]}
+        recalls[name] = recall(found, lambda row: vectors @ vectors[row])
+    print("  single", {name: (round(took["mean"], 1), recalls[name]) for name, took in single.items()}, flush=True)
 
-    table = np.empty((n, K), np.int32)
-    table[asked] = [neighbours.top_k(row, K)[0] for row in asked.tolist()]
+    table = np.empty((n, K), np.int32)  # the part of it that is asked for, by faiss
+    for row in set(asked[:200].tolist()):
+        table[row] = [other for other in flat.search(vectors[row : row + 1], K + 1)[1][0] if other != row][:K]
+    usual = Table(table)
     stored = timed(
         {
             "ours, stored": (lambda query: neighbours.nearest(query[0], K), 1),
             "ours, stored, with scores": (lambda query: neighbours.top_k(query[0], K), 1),
             "a table of n x 10": (lambda query: table[query[0]].tolist(), 1),
+            "a table of n x 10, behind a method": (lambda query: usual.nearest(query[0], K), 1),
         },
-        queries,
+        queries[:200],
+        rounds=7,
     )
     few = rng.integers(n, size=(500, 5))
     profiles = [np.mean([index.vector(int(index.vector_of[row])) for row in rows], axis=0) for rows in few]
     arbitrary = timed(
         {
-            "ours, compiled": (lambda q: search(groups, q[:-1], q[-1], -1, False, K), 1),
+            "ours": (lambda q: neighbours.search(q, K), 1),
             "ours, without numba": (lambda q: index.search(q, K), 0.2),
             "faiss IndexFlatIP": (lambda q: flat.search(q[None].astype(np.float32), K), 1 if n < MILLION else 0.1),
         },
         profiles,
     )
-    agree = 0
-    for profile in profiles[:200]:
-        places, sure = search(groups, profile[:-1], profile[-1], -1, False, K)
-        agree += not sure or order[places].tolist() == index.search(profile, K)[0].tolist()
+    tenths = [np.append(rng.integers(0, 11, 19) / 10, rng.choice([0, 0.05, 0.1])) for _ in range(50)]
+    compared = profiles[: 500 if n < 10_000 else 100 if n < MILLION else 25] + tenths[: 50 if n < MILLION else 25]
+    expected = [brute_force_vector(catalogue, vector, K) for vector in compared]
+    agree = [
+        sum(by(vector).tolist() == rows for vector, rows in zip(compared, expected, strict=True))
+        for by in (lambda q: neighbours.search(q, K), lambda q: index.search(q, K)[0])
+    ]
+    unsure = sum(not compiled(groups, q[:-1], q[-1], -1, False, K)[1] for q in profiles) / len(profiles)
+    print("  arbitrary", {name: round(took["mean"], 1) for name, took in arbitrary.items()}, agree, unsure, flush=True)
     in_index = sum(getattr(index, name).nbytes for name in ("sets", "set_of", "years", "vector_of", "tie_place"))
     return {
         "vectors": len(index.years),
@@ -297,15 +362,24 @@ def search_at(n, rng):
         "recall": recalls,
         "stored": stored,
         "arbitrary": arbitrary,
-        "arbitrary_agree": {"checked": 200, "exact": agree},
+        "arbitrary_agree": {"checked": len(compared), "exact": min(agree), "unsure": unsure},
+        "builds": builds,
         "bytes": {
             "ours, stored": (cosine.nbytes + index.vector_of.nbytes) / n,
             "ours, index": in_index / n,
             "a table of n x 10": 4 * K,
-            "faiss IndexFlatIP": vectors.nbytes / n,
+            "faiss, scikit-learn: the vectors": vectors.nbytes / n,
+            **sizes,
+            "sparse_dot_topn: the sparse vectors": 8 * np.count_nonzero(vectors) / n + 4,
             "all pairs": 8 * n,
         },
     }
+
+
+def search(folder):
+    "Each size, in this process."
+    rng = np.random.default_rng(7)
+    return {str(n): search_at(n, rng) for n in (1682, ML_25M, MILLION)}
 
 
 def small_index():
@@ -321,12 +395,6 @@ def compiled_lists(index):
 
     movierec.neighbours.FEW = 0
     return nearest_lists(index, "cosine")
-
-
-def peak_bytes():
-    "The most memory this process has had so far."
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def growth_at(n):
@@ -367,7 +435,7 @@ def growth_at(n):
     print(json.dumps(facts))
 
 
-def growth():
+def growth(folder):
     "Cost by size, each in a fresh process."
     rows = []
     for n in (2000, 6000, 20_000, ML_25M, 200_000, MILLION, 3_000_000, 10_000_000):
@@ -392,18 +460,20 @@ best = sorted(enumerate(matrix[49]), key=lambda pair: pair[1], reverse=True)[1:1
 
 
 def without_numba():
-    "Seconds for the lists of 62,423 films in plain Python, and seconds that numba takes to compile the search."
+    "Seconds for the lists in plain Python, and seconds that numba takes to compile the search."
     import movierec.neighbours
 
-    catalogue = Catalogue(ML_25M)
-    catalogue.build()
     movierec.neighbours.FEW = 10**9
-    begun = time.perf_counter()
-    nearest_lists(catalogue.index, "cosine")
-    plain = time.perf_counter() - begun
+    found = {}
+    for n in (ML_25M, MILLION):
+        catalogue = Catalogue(n)
+        catalogue.build()
+        begun = time.perf_counter()
+        nearest_lists(catalogue.index, "cosine")
+        found[str(n)] = time.perf_counter() - begun
     begun = time.perf_counter()
     compiled_search()[1](grouped(small_index(), "cosine"), False, 3)
-    return {"lists_in_plain_python": plain, "compiling": time.perf_counter() - begun}
+    return found | {"compiling": time.perf_counter() - begun}
 
 
 def start(folder):
@@ -424,7 +494,8 @@ def start(folder):
             begun = time.perf_counter()
             subprocess.run([sys.executable, "-c", program], check=True)
             laps[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(of) for name, of in laps.items()}
+    seconds = {name: statistics.median(of) for name, of in laps.items()}
+    return {"seconds": seconds, "without_numba": without_numba()}  # before anything is compiled in this process
 
 
 def machine():
@@ -446,26 +517,21 @@ def machine():
 
 def main(folder, parts):
     "Run the parts and keep the results of the others."
-    results = stored.read("scale") | {"made": time.strftime("%Y-%m-%d")} | machine()
+    results = stored.read("scale") | machine()
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(7)
-    with threadpool_limits(limits=1):
-        if "start" in parts:
-            results["start"] = start(folder)
-            results["without_numba"] = without_numba()  # before anything is compiled
-        if "search" in parts:
-            results["search"] = {str(n): search_at(n, rng) for n in (1682, ML_25M, MILLION)}
-        if "growth" in parts:
-            results["growth"] = growth()
-        if "batch" in parts:
-            from scale_batch import batch
+    for part in parts:
+        begun = time.perf_counter()
+        with threadpool_limits(limits=1):
+            results[part] = PARTS[part](folder)
+        took = {part: {"made": time.strftime("%Y-%m-%d"), "seconds": round(time.perf_counter() - begun)}}
+        results["runs"] = results.get("runs", {}) | took
+        stored.store("scale", results)
 
-            results["batch"] = batch(folder)
-    stored.store("scale", results)
 
+PARTS = {"start": start, "search": search, "growth": growth, "batch": batch}
 
 if __name__ == "__main__":
     if sys.argv[1] == "--growth":
         growth_at(int(sys.argv[2]))
     else:
-        main(Path(sys.argv[1]), sys.argv[2:] or ["search", "growth", "start", "batch"])
+        main(Path(sys.argv[1]), sys.argv[2:] or list(PARTS))

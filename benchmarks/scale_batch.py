@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from movierec.features import build_features
 from movierec.neighbours import draw_catalogue
 from movierec.recommender import Recommender
 
-N_FILMS, N_USERS, FILES_WITH_TWO = 62_423, 200_000, 60
+N_FILMS, N_USERS, TIMED = 62_423, 200_000, 40
 
 
 def draw_ratings(n_users, n_films, seed=0):
@@ -58,12 +59,23 @@ def alone(root, folder, job, parts):
     return min(done * job.size, job.total) / (time.perf_counter() - start)
 
 
-def together(root, folder, job, parts, kill_after=None):
-    "Users a second on two worker processes; with a number of files, one worker is killed when they are there."
-    from distributed import LocalCluster
+def on_workers(root, folder, job, parts, n_workers=2, kill_after=None, keep_memory=False):
+    """Users a second on worker processes that have loaded the model.
+
+    With `kill_after`, one worker is killed when so many files are there. With `keep_memory`, workers do not give memory
+    back to the system as soon as Dask has them do it.
+    """
+    import dask
+    from distributed import Client, LocalCluster
 
     open_job(folder, job)
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    trim = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
+    with (
+        dask.config.set(trim if keep_memory else {}),
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+    ):
+        with Client(cluster) as client:
+            client.run(model, root, job.model_version)
         if kill_after is not None:
 
             def kill():
@@ -77,6 +89,12 @@ def together(root, folder, job, parts, kill_after=None):
         return min(done * job.size, job.total) / (time.perf_counter() - start)
 
 
+def peak_bytes():
+    "The most memory this process has had so far."
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
 def same(folder, other):
     "How many files of one folder are there, and how many are the same in the other, byte for byte."
     files = [path for path in folder.glob("part-*") if path.suffix == ".parquet"]
@@ -84,16 +102,21 @@ def same(folder, other):
 
 
 def job_of(root, folder, size, kill_after):
-    "One model: users a second alone, with two workers, with one killed; and whether the files are the same."
-    for name in ("alone", "two", "killed"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    "One model: users a second in this process and on workers; and whether the files are the same."
+    shutil.rmtree(folder, ignore_errors=True)
     job = plan(root, "v1.0.0", size=size)
-    parts, first = range(job.n_parts), range(min(FILES_WITH_TWO, job.n_parts))
-    facts = {"users": job.total, "files": job.n_parts, "files_with_two": len(first), "killed_after": kill_after}
-    facts["users_per_second_alone"] = alone(root, folder / "alone", job, parts)
-    facts["users_per_second_with_two"] = together(root, folder / "two", job, first)
-    facts["users_per_second_with_one_killed"] = together(root, folder / "killed", job, parts, kill_after)
+    parts, first = range(job.n_parts), range(min(TIMED, job.n_parts))
+    facts = {"users": job.total, "files": job.n_parts, "files_timed": len(first), "killed_after": kill_after}
+    facts["users_per_second"] = {
+        "this process": alone(root, folder / "first", job, first),
+        "one worker": on_workers(root, folder / "one", job, first, 1),
+        "two workers": on_workers(root, folder / "two", job, first),
+        "two workers that keep memory": on_workers(root, folder / "keep", job, first, keep_memory=True),
+        "this process, all files": alone(root, folder / "alone", job, parts),
+        "two workers, one killed, all files": on_workers(root, folder / "killed", job, parts, kill_after=kill_after),
+    }
     facts["the_same"] = same(folder / "alone", folder / "killed")
+    facts["peak_bytes"] = peak_bytes()  # of this process, the making of the model included
     print("  ", facts, flush=True)
     return facts
 
