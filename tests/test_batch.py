@@ -1,35 +1,57 @@
 "Batch jobs: the same lists as one by one, whole after every interruption, and the same bytes on a cluster."
 
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import polars as pl
 import pytest
-from conftest import save_version
+from conftest import UNMEASURED, save_version
+from threadpoolctl import threadpool_info
 
-from movierec.batch import BatchError, Job, listed, plan, recommend_users, run, similar_movies
+from movierec import batch as batch_module
+from movierec.batch import BatchError, listed, plan, recommend_users, run, similar_movies, write_part
 from movierec.recommender import Recommender
 
 
-def command(root, out, *options):
-    "The arguments and environment of `movierec batch`."
-    arguments = [sys.executable, "-c", "from movierec.cli import main; main()", "batch", "--out", str(out), *options]
-    return arguments, os.environ | {"MOVIEREC_MODEL__DIR": str(root), "MOVIEREC_HOME": str(root.parent)}
+def command(root, out, *options, before=""):
+    "The arguments and environment of `movierec batch`; Python code may come before it."
+    code = before + "from movierec.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "batch", "--out", str(out), *options]
+    environment = UNMEASURED if before else os.environ
+    return arguments, environment | {"MOVIEREC_MODEL__DIR": str(root), "MOVIEREC_HOME": str(root.parent)}
 
 
-def batch(root, out, *options):
+def batch(root, out, *options, before=""):
     "Run `movierec batch` to its end."
-    arguments, environment = command(root, out, *options)
+    arguments, environment = command(root, out, *options, before=before)
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def contents(folder):
     "The bytes of each file in a folder."
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def visible(folder):
+    "The bytes of each file in a folder, but those that a killed program may leave for an hour."
+    return {name: content for name, content in contents(folder).items() if not name.startswith(".")}
+
+
+def some_of(whole, folder, n_parts):
+    "Make a folder that holds the job and its first parts."
+    folder.mkdir()
+    for name in sorted(whole)[: n_parts + 1]:
+        (folder / name).write_bytes(whole[name])
+    return contents(folder)
 
 
 def wait_for(condition, seconds=60):
@@ -116,7 +138,58 @@ def test_a_run_that_was_killed_goes_on_and_is_the_same(whole, trained_root, tmp_
     assert all(left[name] == whole[name] for name in parts)
     done = batch(trained_root, tmp_path / "out", "--size", "20", "--json")
     assert json.loads(done.stdout)["there_already"] == len(parts)
-    assert {name: content for name, content in contents(tmp_path / "out").items() if name[0] != "."} == whole
+    assert visible(tmp_path / "out") == whole
+
+
+def test_progress_begins_with_what_is_there(whole, trained_root, tmp_path):
+    some_of(whole, tmp_path / "out", 45)
+    job, seen = plan(trained_root, "v1.0.0", size=20), []
+    assert run(trained_root, tmp_path / "out", job, progress=lambda *report: seen.append(report)) == 45
+    assert seen == [("943 lists for users", done, 48) for done in (45, 46, 47, 48)]
+    seen.clear()
+    assert run(trained_root, tmp_path / "out", job, progress=lambda *report: seen.append(report)) == 48
+    assert seen == [("943 lists for users", 48, 48)]
+    assert "(48 files, 48 of them there already)" in batch(trained_root, tmp_path / "out", "--size", "20").stdout
+    assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("n_parts", [0, 3])
+def test_a_full_disk_is_said_and_what_is_there_stays(n_parts, whole, trained_root, tmp_path):
+    before = some_of(whole, tmp_path / "out", n_parts)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+    full = batch(trained_root, tmp_path / "out", "--size", "20", before=limit)
+    part = tmp_path / "out" / f"part-{n_parts:05}.parquet"
+    assert full.returncode == 1
+    assert full.stderr == f"Error: {part} can't be written: File too large. What is there stays.\n"
+    assert contents(tmp_path / "out") == before
+    assert batch(trained_root, tmp_path / "out", "--size", "20").returncode == 0
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_disk_without_room_for_the_job_itself(trained_root, tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10));"
+    full = batch(trained_root, tmp_path / "out", before=limit)
+    assert full.returncode == 1 and f"{tmp_path / 'out'} can't be used: File too large" in full.stderr
+    assert contents(tmp_path / "out") == {}
+
+
+def test_what_killed_runs_left_an_hour_ago_is_removed_and_the_folder_is_read_once(
+    whole, trained_root, tmp_path, monkeypatch
+):
+    some_of(whole, tmp_path / "out", 40)
+    for name in (
+        ".part-00041.parquet.0a1b2c3d.partial",
+        ".batch.json.0a1b2c3d.partial",
+        ".part-00042.parquet.new.partial",
+    ):
+        (tmp_path / "out" / name).write_bytes(b"half")
+        os.utime(tmp_path / "out" / name, None if ".new." in name else (0, 0))
+    swept, real = [], batch_module.sweep
+    for module in (batch_module, sys.modules["movierec.data"]):
+        monkeypatch.setattr(module, "sweep", lambda *given: swept.append(given) or real(*given))
+    run(trained_root, tmp_path / "out", plan(trained_root, "v1.0.0", size=20))
+    assert contents(tmp_path / "out") == whole | {".part-00042.parquet.new.partial": b"half"}
+    assert len(swept) == 1
 
 
 def test_who_interrupts_it_is_told_how_to_go_on(trained_root, tmp_path):
@@ -144,7 +217,94 @@ def test_a_cluster_with_a_killed_worker_writes_the_same(whole, trained_root, tmp
         answer, error = running.communicate(timeout=120)
     assert before < 48, "it was done before the worker was killed"
     assert running.returncode == 0 and json.loads(answer)["there_already"] == 0, error
-    assert {name: content for name, content in contents(out).items() if name[0] != "."} == whole
+    assert visible(out) == whole
+
+
+def test_a_worker_of_two_threads_writes_the_same(whole, trained_root, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        assert [worker["nthreads"] for worker in cluster.scheduler_info["workers"].values()] == [2]
+        done = batch(trained_root, tmp_path / "out", "--size", "20", "--scheduler", cluster.scheduler_address)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == whole
+
+
+def test_threads_of_one_process_make_one_part_at_a_time_on_one_thread_each(whole, trained_root, tmp_path, monkeypatch):
+    job, seen, inside = plan(trained_root, "v1.0.0", size=20), [], []
+
+    def slow(*given):
+        inside.append(given)
+        for _ in range(5):
+            time.sleep(0.01)
+            seen.append((len(inside), *{library["num_threads"] for library in threadpool_info()}))
+        table = recommend_users(*given)
+        inside.pop()
+        return table
+
+    monkeypatch.setattr(batch_module, "recommend_users", slow)
+    before = threadpool_info()
+    with ThreadPoolExecutor(4) as threads:
+        parts = list(threads.map(lambda part: write_part(trained_root, tmp_path, job, part), range(8)))
+    assert threadpool_info() == before
+    assert parts == list(range(8)) and set(seen) == {(1, 1)}
+    assert contents(tmp_path) == {name: whole[name] for name in (job.path(tmp_path, part).name for part in parts)}
+
+
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(trained_root, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(batch_module, "WORKER_SECONDS", 0.5)
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises(BatchError) as error:
+            run(trained_root, tmp_path / "out", plan(trained_root, "v1.0.0"), address)
+    assert str(error.value) == (
+        f"the Dask scheduler at {address} has had no workers for 0.5 seconds. Start some with 'dask worker {address}'."
+    )
+    assert log.level == level
+    assert list(contents(tmp_path / "out")) == ["batch.json"]
+
+
+@contextmanager
+def started(module, *arguments):
+    "A process of Dask's own, which is ended with the block."
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *arguments],
+        env=UNMEASURED,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("while_waiting", [False, True], ids=["while parts come in", "while nothing happens"])
+def test_a_scheduler_that_is_lost_is_said_in_one_sentence(while_waiting, whole, trained_root, tmp_path):
+    pytest.importorskip("distributed")
+    out, file = tmp_path / "out", tmp_path / "scheduler.json"
+    with started("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)) as scheduler:
+        wait_for(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path))
+        with started("dask_worker", address, *options) as worker:
+            arguments, environment = command(trained_root, out, "--size", "20", "--scheduler", address)
+            running = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+            wait_for(lambda: len(list(out.glob("part-*"))) >= 3)
+            if while_waiting:
+                worker.send_signal(signal.SIGSTOP)
+                time.sleep(0.5)
+            scheduler.kill()
+            error = running.communicate(timeout=120)[1]
+    assert running.returncode == 1
+    assert error == f"Error: the Dask scheduler at {address} was lost. What is done stays; run the command again.\n"
+    left = visible(out)
+    assert 4 <= len(left) < 49 and left.items() <= whole.items()
+    assert batch(trained_root, out, "--size", "20").returncode == 0
+    assert visible(out) == whole
 
 
 def test_what_can_t_be_done_is_said(trained_root, tmp_path):
@@ -166,6 +326,11 @@ def test_what_can_t_be_done_is_said(trained_root, tmp_path):
             failed.stderr
         )
     assert contents(out) == before
+    (out / "part-00002.parquet").write_bytes(b"of a job with more parts")
+    strange = batch(trained_root, out, "--size", "500")
+    assert strange.returncode == 1
+    assert f"{out} holds part-00002.parquet, which is none of the 2 parts of this job" in strange.stderr
+    (out / "part-00002.parquet").unlink()
     (out / "batch.json").write_text("{")
     assert "is damaged" in batch(trained_root, out, "--size", "500").stderr
     (out / "batch.json").unlink()
@@ -179,7 +344,7 @@ def test_another_model_under_the_same_name_is_another_job(tmp_path, rec):
     save_version(root, "v1.0.0", rec)
     job = plan(root, "v1.0.0", "movies", size=1000)
     run(root, out, job)
-    other = Job(**{**job.__dict__, "model_digest": "0" * 64})
+    other = replace(job, model_digest="0" * 64)
     with pytest.raises(BatchError, match="model_digest differ"):
         run(root, out, other)
     (out / "batch.json").unlink()
@@ -187,6 +352,31 @@ def test_another_model_under_the_same_name_is_another_job(tmp_path, rec):
         path.unlink()
     with pytest.raises(BatchError, match="is not the model that this job was begun with"):
         run(root, out, other)
+
+
+def test_a_version_that_is_trained_again_in_the_life_of_a_process_is_loaded_anew(tmp_path, rec):
+    root = tmp_path / "artifacts"
+    jobs = []
+    for n_movies in (30, 20):
+        shutil.rmtree(root, ignore_errors=True)
+        save_version(root, "v1.0.0", Recommender.from_tables(rec.movies.head(n_movies)))
+        jobs.append(plan(root, "v1.0.0", "movies", size=1000))
+        assert write_part(root, tmp_path, jobs[-1], 0) == 0
+        assert pl.read_parquet(jobs[-1].path(tmp_path, 0))["movie_id"].n_unique() == n_movies
+    with pytest.raises(BatchError, match="is not the model that this job was begun with"):
+        write_part(root, tmp_path, jobs[0], 0)
+    assert batch_module.loaded.cache_info().currsize == 1
+
+
+def test_other_libraries_make_another_job(tmp_path, rec):
+    root, out = tmp_path / "artifacts", tmp_path / "out"
+    save_version(root, "v1.0.0", rec)
+    job = plan(root, "v1.0.0", "movies", size=1000)
+    before = replace(job, libraries=job.libraries | {"polars": "1.20.0"})
+    with pytest.raises(BatchError, match=r"begun with .*'polars': '1\.20\.0'.*Install the same"):
+        run(root, out, before)
+    with pytest.raises(BatchError, match=r"holds another job \(its libraries differ\)"):
+        run(root, out, job)
 
 
 def test_without_taste_there_are_lists_for_movies_only(tmp_path, rec):

@@ -36,7 +36,9 @@ from movierec.data import (
     read_ratings,
     read_table,
     read_users,
+    title_year,
     whole,
+    write_atomically,
 )
 
 
@@ -140,6 +142,13 @@ def test_numbers_at_and_beyond_the_limits(text, number, scratch):
     (scratch / "table").write_text(f"{text}|x\n")
     table = read_as(scratch / "table", lambda path: read_table(path, "|", [whole("number", 1, 5), Column("text")]))
     assert (table if table is None else table["number"][0]) == number
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("()0129 -,\u2013\u2014x", max_size=40))
+def test_a_year_is_one_of_films_whatever_stands_in_the_title(title):
+    assert title_year(title) is None or 1870 <= title_year(title) <= 2100
+    assert title_year(f"{title} (1995)") == 1995
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +414,29 @@ def test_what_a_killed_fetch_left_an_hour_ago_is_removed_by_the_next(tmp_path, f
     os.utime(left, (0, 0))
     fetch(tmp_path, sources={"good": lambda progress: files})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DIGESTS)
+
+
+def test_many_files_can_be_written_without_reading_the_folder_for_each(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "sweep", lambda *_: pytest.fail("it was swept"))
+        for i in range(3):
+            write_atomically(tmp_path / f"part-{i}", b"x", swept=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-1", "part-2"]
+
+
+def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(tmp_path, monkeypatch):
+    real, seen = os.fsync, []
+
+    def and_the_other(handle):
+        monkeypatch.setattr(os, "fsync", real)
+        write_atomically(tmp_path / "file", b"the other's")
+        seen.extend(tmp_path.glob(".file.*.partial"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", and_the_other)
+    write_atomically(tmp_path / "file", b"mine")
+    assert len(seen) == 1 and (tmp_path / "file").read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_leaves_what_was_there(folder, files):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from movierec.artifacts import open_version
-from movierec.data import DataError, load
+from movierec.data import DIGESTS, DataError, fetch, load
 from movierec.recommender import Recommender
 
 MOVIEREC = str(Path(sys.executable).with_name("movierec"))
@@ -52,20 +52,26 @@ DAT_RATINGS = "".join(
 DAT_USERS = "1::F::1::10::48067\n2::M::56::16::70072\n3::M::25::15::55117\n"
 
 
+BOM = "\ufeff"  # what programs on Windows put before a text in UTF-8
+
+
 def csv(newline="\n", bom=False):
     "The files of 20M, 25M, 32M and latest-small, which are of one kind."
     texts = {
         "movies.csv": CSV_MOVIES,
         "ratings.csv": CSV_RATINGS,
-        "links.csv": "movieId,imdbId,tmdbId\n",
+        "links.csv": "movieId,imdbId,tmdbId\n1,0114709,862\n",
+        "tags.csv": "userId,movieId,tag,timestamp\n2,1,pixar,1139045764\n",
         "README.txt": "",
     }
-    return {name: text.replace("\n", newline).encode() for name, text in texts.items()}
+    return {name: (BOM * bom + text.replace("\n", newline)).encode() for name, text in texts.items()}
 
 
 RELEASES = {
     "ml-25m": csv(),
     "ml-20m": csv(NEWLINE),
+    "ml-32m": csv(NEWLINE, bom=True),
+    "ml-latest-small": csv(bom=True),
     "ml-1m": {
         "movies.dat": DAT_MOVIES.encode("iso-8859-1"),
         "ratings.dat": DAT_RATINGS.encode(),
@@ -119,6 +125,42 @@ def test_it_is_read(folder):
     assert "(no genres listed)" not in dataset.genres and dataset.ratings["rating"].min() == 0.5
 
 
+@pytest.mark.parametrize("newline", ["\n", NEWLINE], ids=["unix", "windows"])
+@pytest.mark.parametrize("last_newline", [True, False])
+@every_release
+def test_line_ends_of_either_kind_and_a_last_line_without_one_are_the_same(newline, last_newline, folder):
+    before = load(folder)
+    for path in folder.iterdir():
+        content = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", newline.encode())
+        path.write_bytes(content if last_newline else content.removesuffix(newline.encode()))
+    after = load(folder)
+    assert after.movies.equals(before.movies) and after.ratings.equals(before.ratings)
+    assert before.users is after.users is None or after.users.equals(before.users)
+
+
+@pytest.mark.parametrize("folder", ["ml-25m"], indirect=True)
+def test_two_films_of_one_title_and_year_are_told_apart_by_id_and_taken_as_entries_of_one(folder):
+    dataset = load(folder)
+    assert dataset.movies.filter(title="Emma (1996)")["genres"].to_list() == [
+        ["Comedy", "Drama", "Romance"],
+        ["Romance"],
+    ]
+    more = pl.DataFrame({"user_id": [9], "movie_id": [26958], "rating": [4.0], "timestamp": [1]})
+    rec = Recommender.from_tables(dataset.movies, dataset.ratings.vstack(more), dataset.genres)
+    by_title = rec.similar("Emma (1996)", 20)
+    assert by_title.movie["movie_id"] == 26958  # the more rated one
+    assert by_title.notes == (
+        "Emma (1996) stands 2 times: 26958 (9 ratings) and 838 (8 ratings). The most rated is used.",
+    )
+    for movie_id, other in ((838, 26958), (26958, 838)):
+        by_id = rec.similar(movie_id, 20)
+        assert by_id.movie["movie_id"] == movie_id and by_id.notes == ()
+        assert not {838, 26958} & set(by_id.frame["movie_id"]), "neither itself nor the other entry"
+        assert not {838, 26958} & set(rec.recommend({movie_id: 5}, 20).frame["movie_id"])
+        assert rec.explain(movie_id, other).score < 1
+    assert [i["movie_id"] for i in rec.search("emma", 2).items] == [26958, 838]
+
+
 @every_release
 def test_train_does_the_whole_job(folder, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOVIEREC_")}
@@ -153,6 +195,8 @@ WRONG = {
     "no title": ("movies.csv", ("Babylon 5", " "), "movies.csv, line 7: title is ' '"),
     "no genres": ("movies.csv", ("Babylon 5,Sci-Fi", "Babylon 5,"), "movies.csv, line 7: genres is ''"),
     "a quarter of a star": ("ratings.csv", ("2,11,1.5", "2,11,1.25"), "rating is '1.25', expected a number of stars"),
+    "beyond 2^53": ("ratings.csv", ("\n2,11,", f"\n2,{2**53 + 1},"), "expected a whole number from 1 to 2^53"),
+    "beyond 64 bits": ("movies.csv", ("\n838,", f"\n{10**30},"), "expected a whole number from 1 to 2^53"),
     "no stars": ("ratings.csv", ("2,11,1.5", "2,11,0"), "rating is '0'"),
     "not a number": ("ratings.csv", ("2,11,1.5", "2,11,nan"), "rating is 'nan'"),
     "infinity": ("ratings.csv", ("2,11,1.5", "2,11,inf"), "rating is 'inf'"),
@@ -194,9 +238,59 @@ def test_a_line_beyond_the_first_block_is_named(tmp_path, monkeypatch):
 def test_a_folder_without_data_says_what_it_may_hold(tmp_path):
     with pytest.raises(DataError, match=r"with movies.dat and ratings.dat, or with movies.csv and ratings.csv"):
         load(tmp_path)
-    (tmp_path / "movies.csv").write_text("movieId,title,genres\n")
-    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
-    assert len(load(tmp_path).movies) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("movies.csv", "", "movies.csv, line 1: the header is '', expected 'movieId,title,genres'"),
+        ("movies.csv", "movieId,title,genres\n", "movies.csv holds no movies, expected at least one: take the file"),
+        ("movies.csv", "movieId,title,genres", "movies.csv holds no movies"),
+        ("movies.dat", "", "movies.dat, line 1: 1 fields, expected 3"),
+    ],
+)
+def test_a_table_without_movies_is_named(name, content, expected, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "left", "missing"),
+    [
+        ("ml-25m", "movies.csv", "ratings.csv"),
+        ("ml-25m", "ratings.csv", "movies.csv"),
+        ("ml-1m", "movies.dat", "ratings.dat"),
+        ("ml-10M100K", "ratings.dat", "movies.dat"),
+    ],
+    indirect=["folder"],
+)
+def test_a_missing_file_of_another_release_is_in_its_zip_and_is_not_fetched(folder, left, missing):
+    (folder / missing).unlink()
+    with pytest.raises(DataError) as error:
+        load(folder)
+    assert str(error.value) == (
+        f"{folder.name}/{missing} is missing: take the file from the release's zip "
+        "(https://grouplens.org/datasets/movielens/)."
+    )
+    before = sorted(folder.iterdir())
+    with pytest.raises(DataError, match=f"{folder} holds {left}, of another MovieLens release"):
+        fetch(folder, sources={"good": lambda progress: pytest.fail("it was asked")})
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+@every_release
+def test_two_releases_in_one_folder_are_refused(name, folder):
+    (folder / name).touch()
+    other = "movies.csv" if (folder / "movies.csv").exists() else "movies.dat"
+    with pytest.raises(DataError, match=f"holds {name} and {other}, of two releases"):
+        load(folder, verify=False)
+    (folder / name).unlink()
+    (folder / ("movies.dat" if other == "movies.csv" else "movies.csv")).touch()
+    with pytest.raises(DataError, match=r"holds movies\.dat and movies\.csv, of two releases"):
+        load(folder)
 
 
 @pytest.mark.parametrize("folder", ["ml-25m"], indirect=True)
