@@ -688,10 +688,17 @@ def openapi_document() -> dict[str, Any]:
         operation = document["paths"][re.sub(r"<(\w+)>", r"{\1}", route.path)][route.method.lower()]
         operation["x-codeSamples"] = [{"lang": "curl", "source": curl(route.example)}]
         for parameter in operation["parameters"]:
+            schema = parameter["schema"]
             if parameter["in"] == "path":
                 parameter["schema"] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+            elif "anyOf" in schema:  # with null, which a query can't say: the parameter is left out instead
+                parameter["schema"] = schema["anyOf"][0] | {"title": schema["title"]}
+        if route.answer is None:
+            operation["responses"]["200"]["content"] = {"application/json": {"schema": {"type": "object"}}}
         operation["responses"] = dict(sorted(operation["responses"].items()))
         for status, declared in operation["responses"].items():
             if status >= "400":
                 declared["content"] = {"application/problem+json": declared["content"].pop("application/json")}
+    for route in ROUTES:
+        document["components"]["schemas"].pop(route.query.__name__, None)  # its fields stand with the parameters
     return document

@@ -120,6 +120,31 @@ def test_the_servers_of_the_image_answer_as_one(production):
     assert "Traceback" not in production.log.read_text()
 
 
+def workers(production):
+    "The processes that answer."
+    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in found.splitlines()]
+    ours = [int(pid) for pid, parent, args in rows if int(parent) == production.process.pid and "tracker" not in args]
+    return ours
+
+
+def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(production):
+    for _ in range(40):
+        assert production.get("/readyz")[0] == 200  # both have begun
+    before = workers(production)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while len(set(workers(production)) - {before[0]}) < 2 and time.monotonic() < deadline:
+        with suppress(ConnectionResetError):  # the dead one's socket may still take a connection
+            assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
+        time.sleep(0.1)
+    after = workers(production)
+    assert len(after) == 2 and before[0] not in after
+    for _ in range(20):
+        assert production.get("/readyz")[0] == 200
+
+
 POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
