@@ -10,7 +10,7 @@ __all__ = ['Year', 'GenreName', 'K', 'GenreFilter', 'YearFrom', 'YearTo', 'DIVER
            'read_json', 'RecommendBody', 'parse_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer',
            'MoviesAnswer', 'RankedAnswer', 'ModelAnswer', 'MapAnswer', 'Problem', 'entity_tag', 'answer', 'asked',
            'movies_json', 'movie_json', 'similar_json', 'sent_body', 'recommend_json', 'user_json', 'read_evaluation',
-           'without_folds', 'parse_evaluation', 'model_json', 'map_json', 'map_columns', 'read_document',
+           'without_folds', 'parse_evaluation', 'model_json', 'map_columns', 'map_json', 'read_document',
            'openapi_json', 'Route', 'add_api', 'curl', 'openapi_document']
 
 # %% ../nbs/12_api.ipynb #f9e883f6
@@ -56,11 +56,9 @@ def whole_number(
         raise ValueError("expected a whole number")
     return value
 
-
+# %% ../nbs/12_api.ipynb #80589fbd
 Year = Annotated[int, Field(ge=0, le=9999), BeforeValidator(whole_number)]
 GenreName = Annotated[str, Field(min_length=1, max_length=50)]
-
-# What several queries have in common, with the words that the documentation says about it.
 K = Annotated[int, Field(ge=1, le=100, description="how many movies"), BeforeValidator(whole_number)]
 GenreFilter = Annotated[list[GenreName], Field(max_length=50, description="any of these genres; may be repeated")]
 YearFrom = Annotated[Year | None, Field(description="no movies from before this year")]
@@ -68,7 +66,7 @@ YearTo = Annotated[Year | None, Field(description="no movies from after this yea
 DIVERSITY = "from 0, the best scores, to 1, as different from each other as can be"
 Diversity = Annotated[float, Field(ge=0, le=1, description=DIVERSITY), BeforeValidator(fraction)]
 
-
+# %% ../nbs/12_api.ipynb #a83e45e5
 def in_order(
     year_to: int | None,
     info: ValidationInfo,
@@ -186,7 +184,7 @@ def year_range(
     "The years that a query asks for, None for all."
     return None if query.year_from is query.year_to is None else (query.year_from, query.year_to)
 
-
+# %% ../nbs/12_api.ipynb #186c189d
 def checked(
     parameter: str,
     check: Callable[..., Any],
@@ -208,7 +206,7 @@ def check_genres(
     for genre in genres:
         checked(parameter, check_choice, "genre", genre, rec.genres)
 
-
+# %% ../nbs/12_api.ipynb #b722f3c8
 def find_similar(
     rec: Recommender,
     movie_id: int,
@@ -340,7 +338,7 @@ class Item(BaseModel, extra="forbid"):
     score: Annotated[float, Field(description="similarity from 0 to 1; for recommendations, higher is better")]
     why: Annotated[str, Field(description="why it is in the list, in words")]
 
-
+# %% ../nbs/12_api.ipynb #1a9d6969
 class MovieAnswer(BaseModel, extra="forbid"):
     "One movie."
 
@@ -364,7 +362,7 @@ class RankedAnswer(BaseModel, extra="forbid"):
     items: list[Item]
     notes: Annotated[list[str], Field(description="what one should know, such as that a title stands twice")]
 
-
+# %% ../nbs/12_api.ipynb #57b67948
 class ModelAnswer(BaseModel, extra="forbid"):
     "The model in use."
 
@@ -390,7 +388,7 @@ class MapAnswer(BaseModel, extra="forbid"):
     x: list[float]
     y: list[float]
 
-
+# %% ../nbs/12_api.ipynb #a0e8c42f
 class Problem(BaseModel):
     "What went wrong (RFC 9457)."
 
@@ -516,7 +514,7 @@ def parse_evaluation(
         logging.getLogger("movierec.api").warning("evaluation.json can't be read: %s", error)
         return None
 
-
+# %% ../nbs/12_api.ipynb #3918901b
 def model_json() -> Response:
     "The model in use: version, digests, evaluation."
     asked(NoQuery)
@@ -535,14 +533,7 @@ def model_json() -> Response:
     }
     return answer(model, lambda: body, evaluation)
 
-
-def map_json() -> Response:
-    "Where every movie is on the map."
-    asked(NoQuery)
-    model = current_model()
-    return answer(model, lambda: {"model_version": model.version} | map_columns(model.recommender))
-
-
+# %% ../nbs/12_api.ipynb #65f5039e
 def map_columns(
     rec: Recommender,
 ) -> dict[str, Any]:
@@ -556,6 +547,13 @@ def map_columns(
         "x": rec.places[:, 0].astype(float).round(2).tolist(),
         "y": rec.places[:, 1].astype(float).round(2).tolist(),
     }
+
+
+def map_json() -> Response:
+    "Where every movie is on the map."
+    asked(NoQuery)
+    model = current_model()
+    return answer(model, lambda: {"model_version": model.version} | map_columns(model.recommender))
 
 # %% ../nbs/12_api.ipynb #6348dadf
 @cache
@@ -596,7 +594,7 @@ class Route:
         "POST if there is a body, else GET."
         return "POST" if self.body else "GET"
 
-
+# %% ../nbs/12_api.ipynb #463f1e74
 ROUTES = (
     Route(
         "/api/v1/movies", movies_json, MoviesAnswer, MoviesQuery, example="/api/v1/movies?q=star+trek&year_from=1990"
@@ -648,7 +646,7 @@ def curl(
     path, _, body = example.partition(" ")
     return f"curl -H 'Content-Type: application/json' -d '{body}' {host}{path}" if body else f"curl '{host}{path}'"
 
-
+# %% ../nbs/12_api.ipynb #1abf4bf2
 def openapi_document() -> dict[str, Any]:
     "The OpenAPI document of all routes; needs spectree."
     from spectree import Response as Declared
