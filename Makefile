@@ -40,7 +40,7 @@ install: $(VENV)/.dev ## make the virtual environment, with the development tool
 # --- use
 
 serve: port $(VENV)/.runtime ## fetch MovieLens, train if needed, serve on 127.0.0.1 (PORT=5000)
-	@$(BIN)/movierec fetch
+	@$(BIN)/movierec fetch --if-needed
 	@$(BIN)/movierec train --if-needed
 	@exec $(BIN)/flask --app movierec.web run --port $(PORT)
 
@@ -54,7 +54,7 @@ lab: $(VENV)/.dev ## open the notebooks in JupyterLab
 # --- test
 
 model: $(VENV)/.dev
-	@$(BIN)/movierec fetch
+	@$(BIN)/movierec fetch --if-needed
 	@$(BIN)/movierec train --if-needed
 
 test: model ## run every notebook and every test

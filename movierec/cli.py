@@ -132,13 +132,18 @@ def configured(
 @main.command("fetch")
 @data_dir
 @config_file
+@click.option("--if-needed", is_flag=True, help="Not if the folder holds another release of MovieLens.")
 @as_json
 @user_errors
-def fetch_command(data: Path | None, file: Path | None, as_json: bool) -> None:
+def fetch_command(data: Path | None, file: Path | None, if_needed: bool, as_json: bool) -> None:
     "Get MovieLens 100k and verify it."
-    from movierec.data import fetch
+    from movierec.data import DIGESTS, fetch, release_files
 
     folder = configured(file, data).data_dir
+    if if_needed and (others := [name for name in release_files(folder) if name not in DIGESTS]):
+        source = f"{others[0]} is there already"
+        print_json({"folder": str(folder), "source": source}) if as_json else click.echo(f"Nothing to fetch: {source}.")
+        return
     with progress_bar(error_console()) as progress:
         source = fetch(folder, progress)
     if as_json:

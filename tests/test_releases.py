@@ -301,3 +301,12 @@ def test_half_a_star_counts_as_one(folder):
     assert [i["movie_id"] for i in half.items] == [i["movie_id"] for i in one.items]
     assert np.allclose([i["score"] for i in half.items], [i["score"] for i in one.items])
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("folder", ["ml-1m", "ml-25m"], indirect=True)
+def test_another_release_needs_no_fetching(folder):
+    movierec = Path(sys.executable).with_name("movierec")
+    done = subprocess.run([movierec, "fetch", "--if-needed", "--data", folder], capture_output=True, text=True)
+    assert done.returncode == 0 and "is there already" in done.stdout and not (folder / "u.data").exists()
+    done = subprocess.run([movierec, "fetch", "--data", folder], capture_output=True, text=True)
+    assert done.returncode == 1 and "of another MovieLens release" in done.stderr
