@@ -14,9 +14,9 @@ __all__ = ['log', 'RETRY_SECONDS', 'PROBLEMS', 'NOT_KEPT', 'SECURITY_HEADERS', '
 import logging
 import os
 import re
+import secrets
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -208,7 +208,7 @@ def request_id(
     given: str | None,  # the incoming X-Request-Id
 ) -> str:
     "The given id, if it is a short and harmless one, else a new one."
-    return given if given and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+    return given if given and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else secrets.token_hex(16)
 
 
 def note_request() -> None:
