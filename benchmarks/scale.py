@@ -258,7 +258,7 @@ def search_at(n, rng):
     index = catalogue.index
     neighbours = Neighbours(index, {"cosine": cosine, "jaccard": nearest_lists(index, "jaccard")})
     neighbours.search(index.vector(0), K)
-    checked = np.arange(n) if n < 10_000 else rng.choice(n, 5000 if n < MILLION else 300, replace=False)
+    checked = np.arange(n) if n < 10_000 else rng.choice(n, 5000 if n < MILLION else 200, replace=False)
     exact = {method: exactness(catalogue, neighbours, checked, method) for method in ("cosine", "jaccard")}
     print("  exact", exact, flush=True)
 
@@ -417,11 +417,11 @@ def growth_at(n):
         "peak_bytes": peak,
         "peak_before": before,
     }
-    if n > MILLION:
+    if n > 3 * MILLION:
         neighbours = Neighbours(index, {"cosine": lists, "jaccard": nearest_lists(index, "jaccard")})
         rows = np.random.default_rng(1).choice(n, 30, replace=False)
         facts["exact"] = {m: exactness(catalogue, neighbours, rows, m) for m in ("cosine", "jaccard")}
-    elif n > 1682:
+    elif n <= MILLION:
         import faiss
 
         faiss.omp_set_num_threads(1)

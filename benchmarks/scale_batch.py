@@ -18,7 +18,7 @@ from movierec.features import build_features
 from movierec.neighbours import draw_catalogue
 from movierec.recommender import Recommender
 
-N_FILMS, N_USERS, TIMED = 62_423, 200_000, 40
+N_FILMS, N_USERS, TIMED = 62_423, 200_000, 20
 
 
 def draw_ratings(n_users, n_films, seed=0):
@@ -50,30 +50,25 @@ def made_up_version(root):
     return {"films": N_FILMS, "users": N_USERS, "ratings": len(ratings), "train_seconds": seconds}
 
 
+def lists_in(job, parts):
+    "How many lists these parts hold; the last part of a job may be smaller."
+    return sum(min(job.size, job.total - part * job.size) for part in parts)
+
+
 def alone(root, folder, job, parts):
     "Users a second in this process, after the model is loaded."
     open_job(folder, job)
     model(root, job.model_version)
     start = time.perf_counter()
-    done = sum(1 for _ in here(root, folder, job, parts))
-    return min(done * job.size, job.total) / (time.perf_counter() - start)
+    return lists_in(job, here(root, folder, job, parts)) / (time.perf_counter() - start)
 
 
-def on_workers(root, folder, job, parts, n_workers=2, kill_after=None, keep_memory=False):
-    """Users a second on worker processes that have loaded the model.
-
-    With `kill_after`, one worker is killed when so many files are there. With `keep_memory`, workers do not give memory
-    back to the system as soon as Dask has them do it.
-    """
-    import dask
+def on_workers(root, folder, job, parts, n_workers=2, kill_after=None):
+    "Users a second on worker processes that have loaded the model; one is killed when `kill_after` files are there."
     from distributed import Client, LocalCluster
 
     open_job(folder, job)
-    trim = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
-    with (
-        dask.config.set(trim if keep_memory else {}),
-        LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-    ):
+    with LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             client.run(model, root, job.model_version)
         if kill_after is not None:
@@ -85,8 +80,8 @@ def on_workers(root, folder, job, parts, n_workers=2, kill_after=None, keep_memo
 
             threading.Thread(target=kill, daemon=True).start()
         start = time.perf_counter()
-        done = sum(1 for _ in on_cluster(root, folder, job, parts, cluster.scheduler_address))
-        return min(done * job.size, job.total) / (time.perf_counter() - start)
+        done = on_cluster(root, folder, job, parts, cluster.scheduler_address)
+        return lists_in(job, done) / (time.perf_counter() - start)
 
 
 def peak_bytes():
@@ -108,11 +103,10 @@ def job_of(root, folder, size, kill_after):
     parts, first = range(job.n_parts), range(min(TIMED, job.n_parts))
     facts = {"users": job.total, "files": job.n_parts, "files_timed": len(first), "killed_after": kill_after}
     facts["users_per_second"] = {
-        "this process": alone(root, folder / "first", job, first),
+        "this process": alone(root, folder / "alone", job, first),
         "one worker": on_workers(root, folder / "one", job, first, 1),
         "two workers": on_workers(root, folder / "two", job, first),
-        "two workers that keep memory": on_workers(root, folder / "keep", job, first, keep_memory=True),
-        "this process, all files": alone(root, folder / "alone", job, parts),
+        "this process, the other files": alone(root, folder / "alone", job, parts[len(first) :]),
         "two workers, one killed, all files": on_workers(root, folder / "killed", job, parts, kill_after=kill_after),
     }
     facts["the_same"] = same(folder / "alone", folder / "killed")

@@ -24,7 +24,7 @@ import polars as pl
 
 from .artifacts import Artifact, open_version, to_json
 from .config import MovierecError
-from .data import Progress, no_progress, sha256, sweep, write_atomically
+from .data import Progress, no_progress, sweep, write_atomically
 from .recommender import Recommender
 from .training import library_versions
 
@@ -103,8 +103,7 @@ def model(
 ) -> tuple[Recommender, str]:  # with the digest of its metadata
     "A model as it is on the disk now, loaded only if it is not the one before. Raises `ArtifactError`."
     artifact = open_version(root, version)
-    metadata = to_json(artifact.metadata)
-    return loaded(artifact.folder, metadata), sha256(metadata)
+    return loaded(artifact.folder, to_json(artifact.metadata)), str(artifact.metadata["sha256"])
 
 # %% ../nbs/10_batch.ipynb #f7017524
 class BatchError(MovierecError):

@@ -176,7 +176,7 @@ def triple_score(
     return math.sqrt(dot * dot / (((g * one + x * x) * (h * one + y * y)) or 1))
 
 # %% ../nbs/03_similarity.ipynb #7d03aad4
-TOO_CLOSE = 1e-12  # relative; the float scores below are off by a few 1e-16
+TOO_CLOSE = 1e-12  # relative; the float scores above are off by a few 1e-16
 
 
 def rank_exactly(
