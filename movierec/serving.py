@@ -328,7 +328,9 @@ def counters() -> dict[str, Any]:
             registry=registry,
         ),
         "recommendations": Counter("movierec_recommendations", "Lists given, by kind.", ["kind"], registry=registry),
-        "unknown_titles": Counter("movierec_unknown_titles", "Searches on the page that named no film.", registry=registry),
+        "unknown_titles": Counter(
+            "movierec_unknown_titles", "Searches on the page that named no film.", registry=registry
+        ),
     }
 
 # %% ../nbs/11_serving.ipynb #49697004
