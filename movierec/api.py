@@ -26,7 +26,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
-import numpy as np
 from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from werkzeug.exceptions import UnsupportedMediaType
@@ -230,7 +229,7 @@ def list_movies(
             rec.row_of[item["movie_id"]] for item in rec.search(query.q, len(rec.movies), query.genre, years).items
         ]
     else:
-        order = np.argsort(rec.index.tie_place)
+        order = rec.neighbours.order
         found = order[rec.allowed(query.genre, years)[order]].tolist()
     return len(found), [rec.movie(row) for row in found[page]]
 

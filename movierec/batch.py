@@ -50,7 +50,7 @@ def recommend_users(
 ) -> pl.DataFrame:  # (at most users * k, 4): user_id, rank, movie_id, score
     "What `recommend_for_user` gives for each of these users, as one table."
     taste, ids = rec.learned_taste(), rec.movies["movie_id"].to_numpy()
-    order = np.argsort(rec.index.tie_place)
+    order = rec.neighbours.order
     film, doubles = rec.film[order], sum(map(len, rec.doubles.values()))
     assert rec.ratings is not None  # there is a taste model
     mine = rec.ratings.filter(pl.col("user_id").is_in(list(user_ids)))

@@ -137,6 +137,7 @@ LABELS = {
     "genre": "Genre",
     "diversity": "Variety",
     "method": "Similarity",
+    "k": "The number of films",
 }
 
 
@@ -144,10 +145,8 @@ def in_words(
     problem: BadQuery,
 ) -> list[tuple[str, str]]:  # the field, and what is wrong with it
     "What was wrong with a form, with the names that people see."
-    return [
-        (error["parameter"], error["detail"].replace(error["parameter"], LABELS.get(error["parameter"], "?"), 1))
-        for error in problem.errors
-    ]
+    found = [(error["parameter"], error["detail"]) for error in problem.errors]
+    return [(name, detail.replace(name, LABELS.get(name, name), 1)) for name, detail in found]
 
 # %% ../nbs/13_web.ipynb #145bf766
 PER_PAGE = 24  # films of the catalogue

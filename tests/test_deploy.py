@@ -124,8 +124,7 @@ def workers(production):
     "The processes that answer."
     found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in found.splitlines()]
-    ours = [int(pid) for pid, parent, args in rows if int(parent) == production.process.pid and "tracker" not in args]
-    return ours
+    return [int(pid) for pid, parent, args in rows if int(parent) == production.process.pid and "tracker" not in args]
 
 
 def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(production):

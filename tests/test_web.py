@@ -339,6 +339,8 @@ def test_what_is_wrong_with_a_filter_is_said_as_the_form_says_it(client):
         assert re.search(r'id="year_to"[^>]*aria-invalid="true" aria-describedby="problem"', page.text)
         assert not re.search(r'id="year_from"[^>]*aria-invalid', page.text)
         assert "Genre 'Opera' is not known" in html.unescape(client.get(f"{path}?genre=Opera").text)
+    assert "The number of films is '0': input should be" in html.unescape(client.get("/movies/1?k=0").text)
+    assert "offset is '-1': input should be" in html.unescape(client.get("/?offset=-1").text)
 
 
 @pytest.mark.parametrize("path", ["/?utm_source=x&fbclid=1", "/movies/1?utm_source=x", "/map?x=1", "/api?x=1"])

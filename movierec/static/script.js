@@ -99,8 +99,9 @@ const ratings = {
   write(all) {
     try { localStorage.setItem(this.name, JSON.stringify(all)) } catch {
       if (!document.querySelector("[data-forgetful]")) {
-        document.querySelector("main").prepend(notice("This browser keeps nothing for this site, so your rating is lost. Its settings may allow it."))
-        document.querySelector("main > .alert").dataset.forgetful = ""
+        const note = notice("This browser keeps nothing for this site, so your rating is lost. Its settings may allow it.")
+        note.dataset.forgetful = ""
+        document.querySelector("main").prepend(note)
       }
     }
     document.dispatchEvent(new Event("ratings"))
