@@ -62,16 +62,16 @@ test: model ## run every notebook and every test
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
 	@$(BIN)/python -m pytest
 
-coverage: model ## branch coverage of movierec, from notebooks and tests together
+coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
 	@rm -f .coverage .coverage.*
-	@COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run tools/chapters.py
-	@COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest
+	@NUMBA_DISABLE_JIT=1 COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run tools/chapters.py
+	@NUMBA_DISABLE_JIT=1 COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 # --- check: nothing here changes the work tree; `make -k check` goes on after a failure
 
-check: format types sync openapi readme outputs docker docs ## format, lint, types, notebooks clean, exports and outputs current, links
+check: format types sync openapi readme outputs docker docs ## format, types, notebooks clean, exports and outputs current (KERNELS=2: on two kernels of OpenBLAS), links
 	@echo "All checks passed"
 
 format: $(VENV)/.dev
@@ -95,6 +95,9 @@ readme: $(VENV)/.dev
 
 outputs: model
 	@$(BIN)/python tools/outputs.py
+ifeq ($(KERNELS),2)
+	@$(BIN)/python tools/outputs.py --other-kernel
+endif
 
 docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed
 	@$(BIN)/python tools/docs.py

@@ -1,4 +1,5 @@
-"""Build and install movierec. Everything it says stands in settings.ini, which nbdev reads too."""
+"""Build and install movierec. Everything it says stands in settings.ini, which nbdev
+reads too."""
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -14,7 +15,9 @@ setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description=Path("README.md").read_text(encoding="utf-8")
+    if Path("README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     author=cfg["author"],
     url=cfg["git_url"],
@@ -25,10 +28,17 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={extra: cfg[f"{extra}_requirements"].split() for extra in extras}
-    | {"dev": [name for part in (*extras, "dev") for name in cfg[f"{part}_requirements"].split()]},
+    | {
+        "dev": [
+            name
+            for part in (*extras, "dev")
+            for name in cfg[f"{part}_requirements"].split()
+        ]
+    },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
-        "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],  # how nbdev finds the names it can link to
+        # how nbdev finds the names it can link to
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -1,14 +1,15 @@
-"""The leaderboard: our models and those of other libraries on the same folds, with one search and one harness for all.
+"""The leaderboard: our models and those of other libraries on the same folds, with one
+search and one harness for all: python benchmarks/leaderboard.py followed by
 
-    python benchmarks/leaderboard.py prepare WORK        the splits, as Parquet
-    python benchmarks/leaderboard.py search WORK OUT     our models' trials on the inner splits
-    python benchmarks/leaderboard.py choose WORK OUT     the best trial of every model on each inner split
-    python benchmarks/leaderboard.py final WORK OUT      our models with the chosen settings on the folds
-    python benchmarks/leaderboard.py report WORK OUT     all figures, into benchmarks/results.json
+    prepare WORK        the splits, as Parquet
+    search WORK OUT     our models' trials on the inner splits
+    choose WORK OUT     the best trial of every model on each inner split
+    final WORK OUT      our models with the chosen settings on the folds
+    report WORK OUT     all figures, into benchmarks/results.json
 
-`make bench` runs all of it, with peers.py in between. Settings are chosen on a split of each fold's own base: a random
-fifth of it is hidden, and the best of the trials there is the one that is used on the fold. The fold's test is read by
-`report` alone.
+`make bench` runs all of it, with peers.py in between. Settings are chosen on a split of
+each fold's own base: a random fifth of it is hidden, and the best of the trials there
+is the one that is used on the fold. The fold's test is read by `report` alone.
 """
 
 import argparse
@@ -30,33 +31,33 @@ from trials import Settings, draw, write
 from movierec.config import TasteConfig, load_config
 from movierec.data import Dataset, fold, load
 from movierec.evaluation import (
-    K,
+    LIST_LENGTH,
+    MAIN_METRIC,
     Scores,
     Split,
     figures,
-    fit_cosine,
     fit_item_knn,
-    fit_jaccard,
-    fit_popular,
-    fit_random,
-    fit_ratings_only,
-    fit_taste_model,
     hold_out,
     list_metrics,
     make_split,
     paired_difference,
     protocol,
     recommend_lists,
+    standard_models,
     user_metrics,
 )
 from movierec.features import Features, build_features
-from movierec.similarity import cosine_matrix
+from movierec.similarity import METHODS, similarity_matrix
 
 FOLDS = [f"u{i}" for i in range(1, 6)]
 INNER = [f"{name}.inner" for name in FOLDS]
 
 RATINGS_ONLY: Settings = {
-    "grades": [[-0.2, 0, 0.4, 0.8, 1], [0, 0.1, 0.4, 0.8, 1], [-0.3, -0.1, 0.4, 0.8, 1]],
+    "grades": [
+        [-0.2, 0, 0.4, 0.8, 1],
+        [0, 0.1, 0.4, 0.8, 1],
+        [-0.3, -0.1, 0.4, 0.8, 1],
+    ],
     "dropout": [0.5, 0.3, 0.4, 0.6, 0.7],
     "ridge": [10.0, (2.0, 50.0)],
     "baseline": [0.1, 0.0, 0.05, 0.2],
@@ -64,35 +65,36 @@ RATINGS_ONLY: Settings = {
 SPACES: dict[str, Settings] = {  # as trials.draw reads them
     "random": {},
     "popular": {},
-    "content_cosine": {},
-    "content_jaccard": {},
-    "item_knn": {"neighbours": [160, 10, 20, 40, 80, 320, 640], "shrinkage": [10.0, (0.1, 100.0)]},
+    **{f"content_{name}": {} for name in METHODS},
+    "item_knn": {
+        "neighbours": [160, 10, 20, 40, 80, 320, 640],
+        "shrinkage": [10.0, (0.1, 100.0)],
+    },
     "taste_ratings_only": RATINGS_ONLY,
-    "taste": RATINGS_ONLY | {"content_weight": [10.0, (1.0, 60.0)], "shrinkage": [1.0, 0.0, 3.0]},
+    "taste": RATINGS_ONLY
+    | {"content_weight": [10.0, (1.0, 60.0)], "shrinkage": [1.0, 0.0, 3.0]},
 }
 
 
 def fit(model: str, split: Split, features: Features, settings: Settings) -> Scores:
     "One of our models with these settings."
-    if model == "taste":
-        return fit_taste_model(split, features, TasteConfig(**settings))
-    if model == "taste_ratings_only":
-        return fit_ratings_only(split, features, TasteConfig(**settings))
     if model == "item_knn":
         return fit_item_knn(split, features, **settings)
-    plain = {"random": fit_random, "popular": fit_popular, "content_cosine": fit_cosine, "content_jaccard": fit_jaccard}
-    return plain[model](split, features)
+    return standard_models(TasteConfig(**settings))[model](split, features)
 
 
 def tables(dataset: Dataset, split: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     "Base and test of a fold (u1), or of the inner split of its base (u1.inner)."
     number = int(split[1])
     base, test = fold(dataset.ratings, number)
-    return hold_out(base, 0.2, seed=number) if split.endswith(".inner") else (base, test)
+    return (
+        hold_out(base, 0.2, seed=number) if split.endswith(".inner") else (base, test)
+    )
 
 
 def prepare(dataset: Dataset, work: Path) -> None:
-    "Write base.parquet and users.parquet of every split. Test ratings are not written: nobody could peek."
+    """Write base.parquet and users.parquet of every split. Test ratings are not
+    written: nobody could peek."""
     for name in FOLDS + INNER:
         base, test = tables(dataset, name)
         (work / name).mkdir(parents=True, exist_ok=True)
@@ -102,21 +104,40 @@ def prepare(dataset: Dataset, work: Path) -> None:
         pl.DataFrame({"user_id": users}).write_parquet(work / name / "users.parquet")
 
 
-def run(model: str, split: Split, features: Features, dataset: Dataset, settings: Settings) -> tuple[pl.DataFrame, Any]:
-    "Lists of one of our models (user_id, rank, movie_id), its settings and seconds; as peers.py does it."
-    users, movies = dataset.ratings["user_id"].unique().sort(), dataset.movies["movie_id"]
+def run(
+    model: str, split: Split, features: Features, dataset: Dataset, settings: Settings
+) -> tuple[pl.DataFrame, Any]:
+    """Lists of one of our models (user_id, rank, movie_id), its settings and seconds;
+    as peers.py does it."""
+    users, movies = (
+        dataset.ratings["user_id"].unique().sort(),
+        dataset.movies["movie_id"],
+    )
     start = time.perf_counter()
     scores = fit(model, split, features, settings)
     fitted = time.perf_counter()
-    lists = recommend_lists(split, scores, K)
+    lists = recommend_lists(split, scores, LIST_LENGTH)
     done = time.perf_counter()
-    rows = [(users[u], rank, movies[m]) for u, items in lists.items() for rank, m in enumerate(items, 1)]
-    table = pl.DataFrame(rows, {"user_id": pl.Int64, "rank": pl.Int64, "movie_id": pl.Int64}, orient="row")
-    seconds = {"fit_seconds": round(fitted - start, 4), "recommend_seconds": round(done - fitted, 4)}
+    rows = [
+        (users[u], rank, movies[m])
+        for u, items in lists.items()
+        for rank, m in enumerate(items, 1)
+    ]
+    table = pl.DataFrame(
+        rows,
+        {"user_id": pl.Int64, "rank": pl.Int64, "movie_id": pl.Int64},
+        orient="row",
+    )
+    seconds = {
+        "fit_seconds": round(fitted - start, 4),
+        "recommend_seconds": round(done - fitted, 4),
+    }
     return table, {"settings": settings, **seconds}
 
 
-def search(dataset: Dataset, features: Features, out: Path, trials: int, seed: int) -> None:
+def search(
+    dataset: Dataset, features: Features, out: Path, trials: int, seed: int
+) -> None:
     "The trials of our models; what is there already is left as it is."
     for model, space in SPACES.items():
         for name in INNER:
@@ -127,88 +148,141 @@ def search(dataset: Dataset, features: Features, out: Path, trials: int, seed: i
             lists, abouts = [], []
             for trial, settings in enumerate(draw(space, trials if space else 1, seed)):
                 table, about = run(model, split, features, dataset, settings)
-                lists.append(table.select(pl.lit(trial, pl.Int64).alias("trial"), pl.all()))
+                lists.append(
+                    table.select(pl.lit(trial, pl.Int64).alias("trial"), pl.all())
+                )
                 abouts.append(about)
             write(pl.concat(lists), abouts, path)
-            print(f"{model} {name}: {sum(about['fit_seconds'] for about in abouts):.0f} s of fitting", file=sys.stderr)
+            print(
+                f"{model} {name}: "
+                f"{sum(a['fit_seconds'] for a in abouts):.0f} s of fitting",
+                file=sys.stderr,
+            )
 
 
 def read_lists(table: pl.DataFrame, dataset: Dataset) -> dict[int, list[int]]:
     "Lists as the harness has them: rows of movies, by row of the user."
-    user_ids, movie_ids = dataset.ratings["user_id"].unique().sort(), dataset.movies["movie_id"]
+    user_ids, movie_ids = (
+        dataset.ratings["user_id"].unique().sort(),
+        dataset.movies["movie_id"],
+    )
     user_row = {user: row for row, user in enumerate(user_ids)}
     movie_row = {movie: row for row, movie in enumerate(movie_ids)}
     lists: dict[int, list[int]] = {}
-    for user, movie in table.sort("user_id", "rank").select("user_id", "movie_id").iter_rows():
+    for user, movie in (
+        table.sort("user_id", "rank").select("user_id", "movie_id").iter_rows()
+    ):
         lists.setdefault(user_row[user], []).append(movie_row[movie])
     return lists
 
 
 def choose(dataset: Dataset, out: Path) -> dict[str, dict[str, Any]]:
-    "For each model and fold: the trial with the best NDCG@10 on the inner split, its settings and that figure."
+    """For each model and fold: the trial with the best NDCG@10 on the inner split, its
+    settings and that figure."""
     chosen: dict[str, dict[str, Any]] = {}
     splits = {name: make_split(name, *tables(dataset, name), dataset) for name in INNER}
-    for model in sorted(path.name for path in out.iterdir() if (path / f"{INNER[0]}.json").exists()):
+    for model in sorted(
+        path.name for path in out.iterdir() if (path / f"{INNER[0]}.json").exists()
+    ):
         chosen[model] = {}
         for name, inner in zip(FOLDS, INNER, strict=True):
             abouts = json.loads((out / model / f"{inner}.json").read_text())
-            lists = pl.read_parquet(out / model / f"{inner}.parquet").partition_by("trial", as_dict=True)
+            lists = pl.read_parquet(out / model / f"{inner}.parquet").partition_by(
+                "trial", as_dict=True
+            )
             ndcg = [
-                float(user_metrics(splits[inner], read_lists(lists[(trial,)], dataset), K)[f"ndcg_at_{K}"].mean())
+                float(
+                    user_metrics(
+                        splits[inner], read_lists(lists[(trial,)], dataset), LIST_LENGTH
+                    )[MAIN_METRIC].mean()
+                )
                 for trial in range(len(abouts))
             ]
             best = int(np.argmax(ndcg))
-            chosen[model][name] = {"trial": best, "settings": abouts[best]["settings"], "inner_ndcg_at_10": ndcg[best]}
+            chosen[model][name] = {
+                "trial": best,
+                "settings": abouts[best]["settings"],
+                "inner_ndcg_at_10": ndcg[best],
+            }
     return chosen
 
 
 def check(split: Split, lists: dict[int, list[int]], model: str) -> None:
-    "A list must be for the users who are measured, of distinct candidates, and at most ten long."
+    """A list must be for the users who are measured, of distinct candidates, and at
+    most ten long."""
     for user, items in lists.items():
-        if len(items) > K or len(set(items)) < len(items) or not split.candidates[user, items].all():
-            raise SystemExit(f"{model}, {split.name}, user row {user}: a list with doubles, rated movies or too many")
+        if (
+            len(items) > LIST_LENGTH
+            or len(set(items)) < len(items)
+            or not split.candidates[user, items].all()
+        ):
+            raise SystemExit(
+                f"{model}, {split.name}, user row {user}: "
+                "a list with doubles, rated movies or too many"
+            )
 
 
-def report(dataset: Dataset, features: Features, out: Path, peers: dict[str, Any]) -> dict[str, Any]:
+def report(
+    dataset: Dataset, features: Features, out: Path, peers: dict[str, Any]
+) -> dict[str, Any]:
     "All figures of all models, and how far each is behind the taste model."
-    chosen, alike = json.loads((out / "chosen.json").read_text()), cosine_matrix(features)
+    chosen = json.loads((out / "chosen.json").read_text())
+    alike = similarity_matrix(features, METHODS["cosine"])  # for diversity
     splits = {name: make_split(name, *tables(dataset, name), dataset) for name in FOLDS}
     measured, models = {}, {}
     for model, per_fold in chosen.items():
         values, about_lists, abouts = [], [], []
         for name, split in splits.items():
-            lists = read_lists(pl.read_parquet(out / "final" / model / f"{name}.parquet"), dataset)
+            lists = read_lists(
+                pl.read_parquet(out / "final" / model / f"{name}.parquet"), dataset
+            )
             check(split, lists, model)
-            values.append(user_metrics(split, lists, K))
+            values.append(user_metrics(split, lists, LIST_LENGTH))
             about_lists.append(list_metrics(split, lists, alike))
-            abouts.append(json.loads((out / "final" / model / f"{name}.json").read_text()))
+            abouts.append(
+                json.loads((out / "final" / model / f"{name}.json").read_text())
+            )
         measured[model] = pl.concat(values)
-        library = peers.get(model, {"library": "movierec", "version": version("movierec")})
+        library = peers.get(
+            model, {"library": "movierec", "version": version("movierec")}
+        )
         models[model] = {
             "library": f"{library['library']} {library['version']}",
             "figures": figures(measured[model], about_lists),
-            "inner_ndcg_at_10": float(np.mean([c["inner_ndcg_at_10"] for c in per_fold.values()])),
+            "inner_ndcg_at_10": float(
+                np.mean([c["inner_ndcg_at_10"] for c in per_fold.values()])
+            ),
             "fit_seconds": float(np.median([about["fit_seconds"] for about in abouts])),
-            "recommend_seconds": float(np.median([about["recommend_seconds"] for about in abouts])),
+            "recommend_seconds": float(
+                np.median([about["recommend_seconds"] for about in abouts])
+            ),
             "settings": {name: c["settings"] for name, c in per_fold.items()},
         }
     for model, about in models.items():
-        gap, error = paired_difference(measured["taste"], measured[model], f"ndcg_at_{K}")
+        gap, error = paired_difference(measured["taste"], measured[model], MAIN_METRIC)
         about["taste_minus"] = {"ndcg_at_10": gap, "standard_error": error}
-    ordered = sorted(models, key=lambda m: -models[m]["figures"][f"ndcg_at_{K}"])
+    ordered = sorted(models, key=lambda m: -models[m]["figures"][MAIN_METRIC])
     return {
         "made": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, one thread",
+        "machine": f"{platform.machine()}, "
+        f"Python {platform.python_version()}, one thread",
         "protocol": protocol(),
-        "versions": {name: version(name) for name in ("movierec", "numpy", "polars", "scikit-learn")},
+        "versions": {
+            name: version(name)
+            for name in ("movierec", "numpy", "polars", "scikit-learn")
+        },
         "models": {model: models[model] for model in ordered},
     }
 
 
 def main() -> None:
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["prepare", "search", "choose", "final", "report"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["prepare", "search", "choose", "final", "report"]
+    )
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--trials", type=int, default=20)
@@ -218,7 +292,7 @@ def main() -> None:
         parser.error(f"{given.command} needs OUT, the folder of the lists")
     config = load_config()
     dataset = load(config.data_dir)
-    features = build_features(dataset.movies, dataset.genres, config.features.year_weight)
+    features = build_features(dataset.movies, dataset.genres, config.features)
     with threadpool_limits(limits=1):
         if given.command == "prepare":
             prepare(dataset, given.work)
@@ -227,14 +301,22 @@ def main() -> None:
         elif given.command == "choose":
             chosen = choose(dataset, given.out)
             (given.out / "chosen.json").write_text(json.dumps(chosen, indent=1) + "\n")
-            settings = {m: {f: c["settings"] for f, c in per.items()} for m, per in chosen.items() if m not in SPACES}
-            (given.out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+            settings = {
+                m: {f: c["settings"] for f, c in per.items()}
+                for m, per in chosen.items()
+                if m not in SPACES
+            }
+            (given.out / "settings.json").write_text(
+                json.dumps(settings, indent=1) + "\n"
+            )
         elif given.command == "final":
             chosen = json.loads((given.out / "chosen.json").read_text())
             for model in SPACES:
                 for name in FOLDS:
                     split = make_split(name, *tables(dataset, name), dataset)
-                    found = run(model, split, features, dataset, chosen[model][name]["settings"])
+                    found = run(
+                        model, split, features, dataset, chosen[model][name]["settings"]
+                    )
                     write(*found, given.out / "final" / model / name)
         else:
             peers = json.loads((given.out / "peers.json").read_text())

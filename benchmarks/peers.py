@@ -1,13 +1,15 @@
-"""Recommenders of other libraries on our folds: settings in, lists of ten out, as Parquet, in their own environment.
+"""Recommenders of other libraries on our folds: settings in, lists of ten out, as
+Parquet, in their own environment.
 
     python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     .venv-peers/bin/python benchmarks/peers.py list
     .venv-peers/bin/python benchmarks/peers.py search WORK OUT --trials 20 --seed 0
     .venv-peers/bin/python benchmarks/peers.py final WORK OUT --settings settings.json
 
-WORK holds a folder for each split, with base.parquet (user_id, movie_id, rating) and users.parquet (user_id). What the
-lists are worth is decided elsewhere (benchmarks/leaderboard.py): nothing here ever sees a test rating. `make bench`
-runs it on one thread (OMP_NUM_THREADS=1), so that times can be compared.
+WORK holds a folder for each split, with base.parquet (user_id, movie_id, rating) and
+users.parquet (user_id). What the lists are worth is decided elsewhere
+(benchmarks/leaderboard.py): nothing here ever sees a test rating. `make bench` runs it
+on one thread (OMP_NUM_THREADS=1), so that times can be compared.
 """
 
 import argparse
@@ -41,8 +43,11 @@ Fit = Callable[[pl.DataFrame, Settings], Callable[[list[int]], Lists]]
 
 
 def signals(base: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    "user_id, movie_id and value (above 0) of the ratings, read in the way that the settings name."
-    worth = {stars: float(value) for stars, value in enumerate(INPUTS[settings["input"]], 1)}
+    """user_id, movie_id and value (above 0) of the ratings, read in the way that the
+    settings name."""
+    worth = {
+        stars: float(value) for stars, value in enumerate(INPUTS[settings["input"]], 1)
+    }
     value = pl.col("rating").replace_strict(worth, return_dtype=pl.Float64)
     return base.select("user_id", "movie_id", value=value).filter(pl.col("value") > 0)
 
@@ -58,18 +63,23 @@ class Matrix:
         def matrix(table: pl.DataFrame, values: np.ndarray) -> sparse.csr_matrix:
             rows = np.searchsorted(self.users, table["user_id"].to_numpy())
             columns = np.searchsorted(self.movies, table["movie_id"].to_numpy())
-            return sparse.csr_matrix((values.astype(np.float32), (rows, columns)), shape)
+            return sparse.csr_matrix(
+                (values.astype(np.float32), (rows, columns)), shape
+            )
 
         used = signals(base, settings)
         self.values = matrix(used, used["value"].to_numpy())
         self.rated = matrix(base, np.ones(len(base)))
 
     def top(self, users: list[int], score: Callable[[np.ndarray], np.ndarray]) -> Lists:
-        "The best K unrated movies of each user, from a function that scores all movies for rows of users."
+        """The best K unrated movies of each user, from a function that scores all
+        movies for rows of users."""
         rows = np.searchsorted(self.users, users)
         scores = np.where(self.rated[rows].toarray() > 0, -np.inf, score(rows))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-        return {user: self.movies[b].tolist() for user, b in zip(users, best, strict=True)}
+        return {
+            user: self.movies[b].tolist() for user, b in zip(users, best, strict=True)
+        }
 
 
 # implicit: https://benfred.github.io/implicit/
@@ -82,52 +92,90 @@ def implicit_lists(model: Any, matrix: Matrix) -> Callable[[list[int]], Lists]:
     def lists(users: list[int]) -> Lists:
         rows = np.searchsorted(matrix.users, users)
         most = int(matrix.rated[rows].sum(1).max())
-        found, _ = model.recommend(rows, matrix.values[rows], N=K + most, filter_already_liked_items=False)
+        found, _ = model.recommend(
+            rows, matrix.values[rows], N=K + most, filter_already_liked_items=False
+        )
         rated = [set(matrix.rated[row].indices) for row in rows]
-        kept = [[i for i in f if i >= 0 and i not in r][:K] for f, r in zip(found, rated, strict=True)]
-        return {user: matrix.movies[k].tolist() for user, k in zip(users, kept, strict=True)}
+        kept = [
+            [i for i in f if i >= 0 and i not in r][:K]
+            for f, r in zip(found, rated, strict=True)
+        ]
+        return {
+            user: matrix.movies[k].tolist() for user, k in zip(users, kept, strict=True)
+        }
 
     return lists
 
 
-def implicit_als(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+def implicit_als(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
     from implicit.cpu.als import AlternatingLeastSquares
 
     chosen = {k: v for k, v in settings.items() if k != "input"}
-    return implicit_lists(AlternatingLeastSquares(**chosen, num_threads=1, random_state=SEED), Matrix(base, settings))
+    return implicit_lists(
+        AlternatingLeastSquares(**chosen, num_threads=1, random_state=SEED),
+        Matrix(base, settings),
+    )
 
 
-def implicit_bpr(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+def implicit_bpr(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     chosen = {k: v for k, v in settings.items() if k != "input"}
     return implicit_lists(
-        BayesianPersonalizedRanking(**chosen, num_threads=1, random_state=SEED), Matrix(base, settings)
+        BayesianPersonalizedRanking(**chosen, num_threads=1, random_state=SEED),
+        Matrix(base, settings),
     )
 
 
-def implicit_knn(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
-    from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+def implicit_knn(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
+    from implicit.nearest_neighbours import (
+        BM25Recommender,
+        CosineRecommender,
+        TFIDFRecommender,
+    )
 
-    kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-    return implicit_lists(kinds[settings["weighting"]](K=settings["K"], num_threads=1), Matrix(base, settings))
+    kinds = {
+        "cosine": CosineRecommender,
+        "tfidf": TFIDFRecommender,
+        "bm25": BM25Recommender,
+    }
+    return implicit_lists(
+        kinds[settings["weighting"]](K=settings["K"], num_threads=1),
+        Matrix(base, settings),
+    )
 
 
 # RecTools: https://rectools.readthedocs.io/
 
 
-def rectools_lists(model: Any, base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
-    "Lists of a model of RecTools. What is rated but worth nothing is left out by us, the rest by the library."
+def rectools_lists(
+    model: Any, base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
+    """Lists of a model of RecTools. What is rated but worth nothing is left out by us,
+    the rest by the library."""
     from rectools import Columns
     from rectools.dataset import Dataset
 
     used, matrix = signals(base, settings), Matrix(base, settings)
     columns = [Columns.User, Columns.Item, Columns.Weight]
-    interactions = pd.DataFrame(dict(zip(columns, [used[c].to_numpy() for c in used.columns], strict=True)))
-    dataset = Dataset.construct(interactions.assign(**{Columns.Datetime: pd.Timestamp("1998-01-01")}))
+    interactions = pd.DataFrame(
+        dict(zip(columns, [used[c].to_numpy() for c in used.columns], strict=True))
+    )
+    dataset = Dataset.construct(
+        interactions.assign(**{Columns.Datetime: pd.Timestamp("1998-01-01")})
+    )
     model.fit(dataset)
     with_signal = set(interactions[Columns.User])
-    rated = {int(user): set(m) for user, m in base.group_by("user_id").agg("movie_id").iter_rows()}
+    rated = {
+        int(user): set(m)
+        for user, m in base.group_by("user_id").agg("movie_id").iter_rows()
+    }
 
     def lists(users: list[int]) -> Lists:
         known = [user for user in users if user in with_signal]
@@ -142,14 +190,18 @@ def rectools_lists(model: Any, base: pl.DataFrame, settings: Settings) -> Callab
     return lists
 
 
-def rectools_ease(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+def rectools_ease(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
     from rectools.models import EASEModel
 
     model = EASEModel(regularization=settings["regularization"], recommend_n_threads=1)
     return rectools_lists(model, base, settings)
 
 
-def rectools_puresvd(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+def rectools_puresvd(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
     from rectools.models import PureSVDModel
 
     model = PureSVDModel(factors=settings["factors"], recommend_n_threads=1)
@@ -159,14 +211,25 @@ def rectools_puresvd(base: pl.DataFrame, settings: Settings) -> Callable[[list[i
 # LensKit: https://lkpy.lenskit.org/
 
 
-def lenskit_lists(scorer: Any, base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
-    "Lists of a scorer of LensKit: its scores, and the best of the movies that are not rated."
+def lenskit_lists(
+    scorer: Any, base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
+    """Lists of a scorer of LensKit: its scores, and the best of the movies that are not
+    rated."""
     from lenskit.data import ItemList, RecQuery, from_interactions_df
     from lenskit.training import TrainingOptions
 
     used, matrix = signals(base, settings), Matrix(base, settings)
-    frame = pd.DataFrame({"user_id": used["user_id"], "item_id": used["movie_id"], "rating": used["value"]})
-    dataset = from_interactions_df(frame, user_col="user_id", item_col="item_id", rating_col="rating")
+    frame = pd.DataFrame(
+        {
+            "user_id": used["user_id"],
+            "item_id": used["movie_id"],
+            "rating": used["value"],
+        }
+    )
+    dataset = from_interactions_df(
+        frame, user_col="user_id", item_col="item_id", rating_col="rating"
+    )
     scorer.train(dataset, TrainingOptions(rng=SEED))
     items = ItemList(item_ids=matrix.movies)
 
@@ -176,41 +239,56 @@ def lenskit_lists(scorer: Any, base: pl.DataFrame, settings: Settings) -> Callab
         scores = scorer(RecQuery(user_id=user, user_items=history), items).scores()
         return np.nan_to_num(np.asarray(scores, dtype=np.float64), nan=-1e9)
 
-    return lambda users: matrix.top(users, lambda rows: np.array([score(row) for row in rows]))
+    return lambda users: matrix.top(
+        users, lambda rows: np.array([score(row) for row in rows])
+    )
 
 
 def lenskit_als(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
     from lenskit.als import ImplicitMFScorer
 
     chosen = {k: v for k, v in settings.items() if k != "input"}
-    scorer = ImplicitMFScorer(**chosen, use_ratings=settings["input"] not in ("liked", "rated"))
+    scorer = ImplicitMFScorer(
+        **chosen, use_ratings=settings["input"] not in ("liked", "rated")
+    )
     return lenskit_lists(scorer, base, settings)
 
 
 def lenskit_knn(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
     from lenskit.knn import ItemKNNScorer
 
-    return lenskit_lists(ItemKNNScorer(**{k: v for k, v in settings.items() if k != "input"}), base, settings)
+    return lenskit_lists(
+        ItemKNNScorer(**{k: v for k, v in settings.items() if k != "input"}),
+        base,
+        settings,
+    )
 
 
 # LightFM: https://making.lyst.com/lightfm/docs/
 
 
-def lightfm_warp(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+def lightfm_warp(
+    base: pl.DataFrame, settings: Settings
+) -> Callable[[list[int]], Lists]:
     from lightfm import LightFM
 
     matrix = Matrix(base, settings)
     chosen = {k: v for k, v in settings.items() if k not in ("input", "epochs")}
     model = LightFM(loss="warp", random_state=SEED, **chosen)
     weights = matrix.values.tocoo()
-    likes = sparse.coo_matrix((np.ones_like(weights.data), (weights.row, weights.col)), weights.shape)
+    likes = sparse.coo_matrix(
+        (np.ones_like(weights.data), (weights.row, weights.col)), weights.shape
+    )
     model.fit(likes, sample_weight=weights, epochs=settings["epochs"], num_threads=1)
     _, user_vectors = model.get_user_representations()
     movie_bias, movie_vectors = model.get_item_representations()
-    return lambda users: matrix.top(users, lambda rows: user_vectors[rows] @ movie_vectors.T + movie_bias)
+    return lambda users: matrix.top(
+        users, lambda rows: user_vectors[rows] @ movie_vectors.T + movie_bias
+    )
 
 
-# What is searched, as trials.draw reads it; the first value of each is the library's default.
+# What is searched, as trials.draw reads it; the first value of each is the library's
+# default.
 
 MODELS: dict[str, tuple[str, Fit, Settings]] = {
     "implicit-als": (
@@ -247,12 +325,18 @@ MODELS: dict[str, tuple[str, Fit, Settings]] = {
     "rectools-ease": (
         "rectools",
         rectools_ease,
-        {"input": ["graded", "liked", "rated", "stars"], "regularization": [500.0, (5.0, 5000.0)]},
+        {
+            "input": ["graded", "liked", "rated", "stars"],
+            "regularization": [500.0, (5.0, 5000.0)],
+        },
     ),
     "rectools-puresvd": (
         "rectools",
         rectools_puresvd,
-        {"input": ["graded", "liked", "rated", "stars"], "factors": [10, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64]},
+        {
+            "input": ["graded", "liked", "rated", "stars"],
+            "factors": [10, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64],
+        },
     ),
     "lenskit-als": (
         "lenskit",
@@ -291,8 +375,11 @@ MODELS: dict[str, tuple[str, Fit, Settings]] = {
 }
 
 
-def run(model: str, split: Path, settings: Settings) -> tuple[pl.DataFrame, dict[str, Any]]:
-    "The lists of one model on one split (user_id, rank, movie_id), and its settings and seconds."
+def run(
+    model: str, split: Path, settings: Settings
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The lists of one model on one split (user_id, rank, movie_id), and its settings
+    and seconds."""
     base = pl.read_parquet(split / "base.parquet")
     users = pl.read_parquet(split / "users.parquet")["user_id"].to_list()
     start = time.perf_counter()
@@ -300,14 +387,28 @@ def run(model: str, split: Path, settings: Settings) -> tuple[pl.DataFrame, dict
     fitted = time.perf_counter()
     found = lists(users)
     done = time.perf_counter()
-    rows = [(user, rank, movie) for user, movies in found.items() for rank, movie in enumerate(movies, 1)]
-    table = pl.DataFrame(rows, {"user_id": pl.Int64, "rank": pl.Int64, "movie_id": pl.Int64}, orient="row")
-    seconds = {"fit_seconds": round(fitted - start, 4), "recommend_seconds": round(done - fitted, 4)}
+    rows = [
+        (user, rank, movie)
+        for user, movies in found.items()
+        for rank, movie in enumerate(movies, 1)
+    ]
+    table = pl.DataFrame(
+        rows,
+        {"user_id": pl.Int64, "rank": pl.Int64, "movie_id": pl.Int64},
+        orient="row",
+    )
+    seconds = {
+        "fit_seconds": round(fitted - start, 4),
+        "recommend_seconds": round(done - fitted, 4),
+    }
     return table, {"settings": settings, **seconds}
 
 
-def search(work: Path, out: Path, models: list[str], splits: list[str], trials: int, seed: int) -> None:
-    "Try the same settings of each model on every split; what is there already is left as it is."
+def search(
+    work: Path, out: Path, models: list[str], splits: list[str], trials: int, seed: int
+) -> None:
+    """Try the same settings of each model on every split; what is there already is left
+    as it is."""
     for model in models:
         drawn = draw(MODELS[model][2], trials, seed)
         for split in splits:
@@ -317,10 +418,16 @@ def search(work: Path, out: Path, models: list[str], splits: list[str], trials: 
             tables, abouts = [], []
             for trial, settings in enumerate(drawn):
                 table, about = run(model, work / split, settings)
-                tables.append(table.select(pl.lit(trial, pl.Int64).alias("trial"), pl.all()))
+                tables.append(
+                    table.select(pl.lit(trial, pl.Int64).alias("trial"), pl.all())
+                )
                 abouts.append(about)
             write(pl.concat(tables), abouts, path)
-            print(f"{model} {split}: {sum(a['fit_seconds'] for a in abouts):.0f} s of fitting", file=sys.stderr)
+            print(
+                f"{model} {split}: "
+                f"{sum(a['fit_seconds'] for a in abouts):.0f} s of fitting",
+                file=sys.stderr,
+            )
 
 
 def final(work: Path, out: Path, chosen: dict[str, dict[str, Settings]]) -> None:
@@ -333,9 +440,13 @@ def final(work: Path, out: Path, chosen: dict[str, dict[str, Settings]]) -> None
 
 def main() -> None:
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the models, their versions and what is searched, as JSON")
+    commands.add_parser(
+        "list", help="the models, their versions and what is searched, as JSON"
+    )
     for name in ("search", "final"):
         command = commands.add_parser(name)
         command.add_argument("work", type=Path)
@@ -344,7 +455,9 @@ def main() -> None:
             command.add_argument("--trials", type=int, default=20)
             command.add_argument("--seed", type=int, default=0)
             command.add_argument("--models", default=",".join(MODELS))
-            command.add_argument("--splits", default=",".join(f"u{i}.inner" for i in range(1, 6)))
+            command.add_argument(
+                "--splits", default=",".join(f"u{i}.inner" for i in range(1, 6))
+            )
         else:
             command.add_argument("--settings", type=Path, required=True)
     given = parser.parse_args()
@@ -358,13 +471,23 @@ def main() -> None:
         return print(json.dumps(about, indent=1))
     if given.command == "final":
         chosen = json.loads(given.settings.read_text())
-        models, splits = list(chosen), sorted({split for per in chosen.values() for split in per})
+        models, splits = (
+            list(chosen),
+            sorted({split for per in chosen.values() for split in per}),
+        )
     else:
         models, splits = given.models.split(","), given.splits.split(",")
     if unknown := [m for m in models if m not in MODELS]:
-        parser.error(f"unknown model {', '.join(unknown)}; there are {', '.join(MODELS)}")
-    if missing := [s for s in splits if not (given.work / s / "base.parquet").is_file()]:
-        parser.error(f"{given.work} has no {missing[0]}/base.parquet; benchmarks/leaderboard.py writes it")
+        parser.error(
+            f"unknown model {', '.join(unknown)}; there are {', '.join(MODELS)}"
+        )
+    if missing := [
+        s for s in splits if not (given.work / s / "base.parquet").is_file()
+    ]:
+        parser.error(
+            f"{given.work} has no {missing[0]}/base.parquet; "
+            "benchmarks/leaderboard.py writes it"
+        )
     if given.command == "final":
         final(given.work, given.out, chosen)
     else:

@@ -1,9 +1,13 @@
-"""Exact neighbours at 1,682 to 10 million films, beside other ways. Writes into benchmarks/results.json.
+"""Exact neighbours at 1,682 to 10 million films, beside other ways. Writes into
+benchmarks/results.json.
 
-    python benchmarks/scale.py FOLDER [PART ...]      (parts: start, search, growth, batch; all: half an hour)
+    python benchmarks/scale.py FOLDER [PART ...]
 
-Everything on one thread, in one process where times are compared, in rounds that follow each other, so that a slow
-minute of the machine hits all. FOLDER takes what the batch job needs and writes: 2 GB.
+The parts are start, search, growth and batch; all take half an hour.
+
+Everything on one thread, in one process where times are compared, in rounds that follow
+each other, so that a slow minute of the machine hits all. FOLDER takes what the batch
+job needs and writes: 2 GB.
 """
 
 import json
@@ -14,9 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +26,25 @@ import stored
 from scale_batch import batch, peak_bytes
 from threadpoolctl import threadpool_limits
 
+from movierec.catalogue import build_catalogue
 from movierec.config import load_config
 from movierec.data import load
-from movierec.features import build_features
-from movierec.neighbours import Neighbours, compiled_search, draw_catalogue, grouped, nearest_lists
-from movierec.recommender import with_rating_counts
-from movierec.similarity import SimilarityIndex, tie_order, whole_numbers, year_step
+from movierec.features import (
+    Block,
+    Features,
+    build_features,
+    encode_genres,
+    fill_years,
+)
+from movierec.neighbours import STORED, Neighbours, build_neighbours, nearest_lists
+from movierec.pruning import (
+    compiled,
+    draw_catalogue,
+    group_films,
+    nearest_of_all,
+    search_sets,
+)
+from movierec.similarity import METHODS, build_index, nearest_films
 
 HERE = Path(__file__).resolve().parent
 K = 10
@@ -48,95 +63,73 @@ class Catalogue:
 
     def __init__(self, n):
         dataset = load(load_config().data_dir)
-        features = build_features(dataset.movies, dataset.genres)
+        flags = encode_genres(dataset.movies, dataset.genres)
         if n == len(dataset.movies):
-            self.flags, self.years = features.genre_flags, features.years
-            counted = with_rating_counts(dataset.movies, dataset.ratings)
-            self.order = tie_order(counted["n_ratings"].to_numpy(), counted["movie_id"].to_numpy())
+            self.flags, self.years = flags, fill_years(dataset.movies["year"])
+            real = build_catalogue(dataset.movies, dataset.ratings, dataset.genres)
+            self.tie_place, self.film_of = real.tie_place, real.film_of
         else:
-            self.flags, self.years = draw_catalogue(features.genre_flags, n)
-            self.order = np.arange(n)
+            self.flags, self.years = draw_catalogue(flags, n)
+            self.tie_place = self.film_of = np.arange(n, dtype=np.int32)
         self.n = n
 
-    def build(self):
-        "The index, timed."
+    @property
+    def scaled_years(self):
+        "The years as features."
+        first, last = int(self.years.min()), int(self.years.max())
+        return 0.1 * (self.years - first) / (last - first)
+
+    def build(self, method="cosine"):
+        "The index, and seconds."
         start = time.perf_counter()
-        self.index = SimilarityIndex.build(self.flags, self.years, 0.1, self.order)
-        return time.perf_counter() - start
+        names = tuple(map(str, range(self.flags.shape[1])))
+        year = Block("year", ("year",), self.scaled_years[:, None], False, 0.1)
+        features = Features((Block("genres", names, self.flags, True), year))
+        decides = self.tie_place, self.film_of
+        index = build_index(features, METHODS[method], *decides)
+        return index, time.perf_counter() - start
 
     def unit_vectors(self):
         "The features as float32 rows of length 1, as the peers want them."
-        step = float(year_step(self.years, 0.1))
-        rows = np.hstack([self.flags, ((self.years - self.years.min()) * step)[:, None]]).astype(np.float32)
+        rows = np.hstack([self.flags, self.scaled_years[:, None]]).astype(np.float32)
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
 def brute_force(catalogue, row, k, method):
-    "The top k by definition: every film's shared genres, size and year, compared as fractions; no code of the index."
-    flags, years = catalogue.flags, catalogue.years - catalogue.years.min()
-    step = year_step(catalogue.years, 0.1)
-    p, q = step.numerator, step.denominator  # years times p, genres times q: whole numbers
-    shared, sizes = flags[:, flags[row] > 0].sum(1, dtype=np.int64), flags.sum(1, dtype=np.int64)
-    years_of = years if method == "cosine" else np.zeros_like(years)
-    kinds, kind_of = np.unique((shared * 64 + sizes) * 4096 + years_of, return_inverse=True)
-    g, x = int(sizes[row]), int(years[row]) * p
-    exact = []
-    for kind in kinds.tolist():
-        (s, h), y = divmod(kind // 4096, 64), kind % 4096 * p
-        if method == "jaccard":
-            exact.append(Fraction(s, (g + h - s) or 1))
-        else:
-            exact.append(Fraction((s * q * q + x * y) ** 2, ((g * q * q + x * x) * (h * q * q + y * y)) or 1))
-    values = sorted(set(exact), reverse=True)
-    rank_of_value = {value: rank for rank, value in enumerate(values)}
-    rank = np.array([rank_of_value[value] if value else len(kinds) for value in exact])[kind_of]
-    rank[row] = len(kinds)
-    place = np.empty(catalogue.n, np.int64)
-    place[catalogue.order] = np.arange(catalogue.n)
-    enough = np.sort(rank)[min(k, catalogue.n) - 1]
-    rows = np.flatnonzero((rank <= enough) & (rank < len(kinds)))
-    return rows[np.lexsort((place[rows], rank[rows]))][:k]
-
-
-def brute_force_vector(catalogue, vector, k):
-    "The top k of a vector that is no film's, by cosine, by definition: each kind of film compared in whole numbers."
-    if not hasattr(catalogue, "kinds"):
-        years = (catalogue.years - catalogue.years.min()).astype(np.int64)
-        codes = catalogue.flags.astype(np.int64) @ (1 << np.arange(catalogue.flags.shape[1])) * 4096 + years
-        _, first, catalogue.kind_of = np.unique(codes, return_index=True, return_inverse=True)
-        catalogue.kinds = [(np.flatnonzero(catalogue.flags[row]).tolist(), int(years[row])) for row in first]
-        catalogue.place = np.empty(catalogue.n, np.int64)
-        catalogue.place[catalogue.order] = np.arange(catalogue.n)
-    step, whole = year_step(catalogue.years, 0.1), whole_numbers(vector)
-    p, q = step.numerator, step.denominator
-    worth = [
-        Fraction(
-            (sum(whole[j] for j in genres) * q + whole[-1] * year * p) ** 2,
-            (len(genres) * q * q + (year * p) ** 2) or 1,
-        )
-        for genres, year in catalogue.kinds
-    ]
-    order, rows = sorted(range(len(worth)), key=worth.__getitem__, reverse=True), []
-    for value, equal in groupby(order, key=worth.__getitem__):  # their films, in the tie order
-        films = np.flatnonzero(np.isin(catalogue.kind_of, list(equal)))
-        rows += films[np.argsort(catalogue.place[films])].tolist() if value else []
-        if len(rows) >= k or not value:
-            break
-    return rows[:k]
+    """The top k by definition, to 12 decimals: every film's shared genres, size and
+    year; no code of the index."""
+    flags, y = catalogue.flags, catalogue.scaled_years
+    shared = flags[:, flags[row] > 0].sum(1, dtype=np.int64)
+    sizes = flags.sum(1, dtype=np.int64)
+    if method == "jaccard":
+        scores = shared / np.maximum(sizes[row] + sizes - shared, 1)
+    else:
+        lengths = np.sqrt(sizes[row] + y[row] ** 2) * np.sqrt(sizes + y**2)
+        scores = (shared + y[row] * y) / np.where(lengths > 0, lengths, 1)
+    scores = scores.round(12) * (sizes > 0) * (sizes[row] > 0)
+    scores[catalogue.film_of == catalogue.film_of[row]] = 0
+    near = np.flatnonzero(scores >= max(np.partition(scores, -3 * k)[-3 * k], 1e-12))
+    near = near[np.lexsort((catalogue.tie_place[near], -scores[near]))]
+    films = dict.fromkeys(catalogue.film_of[near].tolist())
+    first = {
+        film: row
+        for row, film in zip(near[::-1], catalogue.film_of[near[::-1]], strict=True)
+    }
+    return [int(first[film]) for film in films][:k]
 
 
 def exactness(catalogue, neighbours, rows, method):
-    "How many of these films' stored lists are those of brute force."
+    "How many of these films' lists are those of brute force."
     same = 0
-    for row in rows:
-        found = neighbours.nearest(int(row), K, method)
-        found = neighbours.top_k(int(row), K, method)[0].tolist() if found is None else found
-        same += found == brute_force(catalogue, row, K, method).tolist()
+    for row in rows.tolist():
+        found = neighbours.nearest(row, K)[0].tolist()
+        same += found == brute_force(catalogue, row, K, method)
     return {"checked": len(rows), "exact": same}
 
 
 def timed(contestants, queries, rounds=ROUNDS):
-    "Microseconds of single calls, p50, p99 and mean, in the middle one of the rounds, which follow each other."
+    """Microseconds of single calls, p50, p99 and mean, in the middle one of the rounds,
+    which follow each other."""
     laps = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, (ask, share) in contestants.items():
@@ -149,7 +142,11 @@ def timed(contestants, queries, rounds=ROUNDS):
             laps[name].append(np.array(took) * 1e6)
     middle = {name: sorted(of, key=np.mean)[len(of) // 2] for name, of in laps.items()}
     return {
-        name: {"p50": float(np.median(took)), "p99": float(np.percentile(took, 99)), "mean": float(took.mean())}
+        name: {
+            "p50": float(np.median(took)),
+            "p99": float(np.percentile(took, 99)),
+            "mean": float(took.mean()),
+        }
         for name, took in middle.items()
     }
 
@@ -160,20 +157,22 @@ class Table:
     def __init__(self, rows):
         self.rows = rows
 
-    def nearest(self, row, k):
+    def look_up(self, row, k):
         "The first k of them."
         return self.rows[row, :k].tolist()
 
 
 def rows_of(answer):
     "The rows in an answer, whatever else is in it."
-    if isinstance(answer, tuple):  # faiss and scikit-learn: distances, rows; hnswlib and our index: rows, distances
+    # faiss and scikit-learn: distances, rows; hnswlib and our index: rows, distances
+    if isinstance(answer, tuple):
         answer = next(part for part in answer if np.asarray(part).dtype.kind in "iu")
     return np.ravel(answer).tolist()
 
 
 def recall(found, scores_of):
-    "Tie-aware recall: the share of K films found that are as similar as the exact K-th, by the exact scores."
+    """Tie-aware recall: the share of K films found that are as similar as the exact
+    K-th, by the exact scores."""
     hits = 0
     for row, rows in found.items():
         scores = scores_of(row)
@@ -185,7 +184,8 @@ def recall(found, scores_of):
 
 
 def faiss_settings(faiss, flat, vectors, sample):
-    "The fastest of several ways in which faiss can compare all with all; its parameters, and seconds for the sample."
+    """The fastest of several ways in which faiss can compare all with all; its
+    parameters, and seconds for the sample."""
     tried = []
     for threshold, database, reservoir in [
         (20, 1024, 100),
@@ -204,7 +204,11 @@ def faiss_settings(faiss, flat, vectors, sample):
     faiss.cvar.distance_compute_blas_threshold = threshold
     faiss.cvar.distance_compute_blas_database_bs = database
     faiss.cvar.distance_compute_min_k_reservoir = reservoir
-    return {"blas": threshold < 10**9, "database_block": database, "reservoir": reservoir < K + 1}
+    return {
+        "blas": threshold < 10**9,
+        "database_block": database,
+        "reservoir": reservoir < K + 1,
+    }
 
 
 def all_items(catalogue, lists_seconds, build_seconds, vectors, flat, sample):
@@ -225,7 +229,9 @@ def all_items(catalogue, lists_seconds, build_seconds, vectors, flat, sample):
     few = sample[: min(len(sample), 10_000)]
     sparse = csr_matrix(vectors)
     start = time.perf_counter()
-    sp_matmul_topn(sparse[few], sparse.T.tocsr(), top_n=K + 1, threshold=0.0, n_threads=1)
+    sp_matmul_topn(
+        sparse[few], sparse.T.tocsr(), top_n=K + 1, threshold=0.0, n_threads=1
+    )
     by_sparse = (time.perf_counter() - start) * n / len(few)
     return {
         "ours": build_seconds + lists_seconds,
@@ -248,51 +254,76 @@ def search_at(n, rng):
     faiss.omp_set_num_threads(1)
     print(f"n = {n:,}", flush=True)
     catalogue = Catalogue(n)
-    compiled_search()[1](grouped(small_index(), "cosine"), False, 3)  # numba compiles now
+    compiled_lists(small_index())  # numba compiles now
     builds, lists = [], []
     for _ in range(ROUNDS):
-        builds.append(catalogue.build())
+        index, seconds = catalogue.build()
+        builds.append(seconds)
         start = time.perf_counter()
-        cosine = compiled_lists(catalogue.index)
+        cosine = compiled_lists(index)
         lists.append(time.perf_counter() - start)
-    index = catalogue.index
-    neighbours = Neighbours(index, {"cosine": cosine, "jaccard": nearest_lists(index, "jaccard")})
-    neighbours.search(index.vector(0), K)
-    checked = np.arange(n) if n < 10_000 else rng.choice(n, 5000 if n < MILLION else 200, replace=False)
-    exact = {method: exactness(catalogue, neighbours, checked, method) for method in ("cosine", "jaccard")}
+    neighbours = Neighbours(index, once_each(index, cosine))
+    checked = (
+        np.arange(n)
+        if n < 10_000
+        else rng.choice(n, 5000 if n < MILLION else 200, replace=False)
+    )
+    by_method = {
+        "cosine": neighbours,
+        "jaccard": build_neighbours(catalogue.build("jaccard")[0]),
+    }
+    exact = {m: exactness(catalogue, of, checked, m) for m, of in by_method.items()}
     print("  exact", exact, flush=True)
 
     vectors = catalogue.unit_vectors()
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
     sample = np.arange(n) if n <= ML_25M else rng.choice(n, 10_000, replace=False)
-    everything = all_items(catalogue, statistics.median(lists), statistics.median(builds), vectors, flat, sample)
+    everything = all_items(
+        catalogue,
+        statistics.median(lists),
+        statistics.median(builds),
+        vectors,
+        flat,
+        sample,
+    )
     print("  all", everything, flush=True)
 
     asked = rng.integers(n, size=QUERIES)
-    compiled, groups = compiled_search()[0], grouped(index, "cosine")
-    order = np.argsort(index.tie_place)
+    groups, order = group_films(index), np.argsort(index.tie_place)
+    functions = compiled(index.method.divisor), compiled(index.method.reach)
+    set_of = {flags.tobytes(): s for s, flags in enumerate(index.sets)}
     queries = []
     for row in asked.tolist():
         v = int(index.vector_of[row])
-        whole = index.vector(v)
-        queries.append((row, vectors[row : row + 1], whole[:-1].copy(), float(whole[-1]), int(index.set_of[v]), v))
+        own, x = int(index.set_of[v]), float(index.numbers[v, 0])
+        queries.append((row, vectors[row : row + 1], own, x, index.sets[own].copy()))
 
     def ours(query, own):
-        places, sure = compiled(groups, query[2], query[3], own, False, K + 1)
-        if not sure:
-            return index.ranked(index.vector(query[5]), index.whole(query[5]), K + 1, "cosine", None)[0]
-        return order[places]
+        return order[search_sets(*functions, groups, own, query[3], K + 1)]
 
     contestants = {
-        "ours, a film of the catalogue": (lambda query: ours(query, query[4]), 1),
-        "ours, from the vector alone": (lambda query: ours(query, -1), 1),
-        "ours, without numba": (lambda query: index.top_k(query[0], K), 0.1),
-        "faiss IndexFlatIP": (lambda query: flat.search(query[1], K + 1), 1 if n < MILLION else 0.05),
-        "numpy, argpartition": (lambda query: np.argpartition(vectors @ query[1][0], -K - 1)[-K - 1 :], 0.1),
+        "ours, a film of the catalogue": (lambda query: ours(query, query[2]), 1),
+        "ours, from the vector alone": (
+            lambda query: ours(query, set_of[query[4].tobytes()]),
+            1,
+        ),
+        "ours, without numba": (lambda query: nearest_films(index, query[0], K), 0.1),
+        "faiss IndexFlatIP": (
+            lambda query: flat.search(query[1], K + 1),
+            1 if n < MILLION else 0.05,
+        ),
+        "numpy, argpartition": (
+            lambda query: np.argpartition(vectors @ query[1][0], -K - 1)[-K - 1 :],
+            0.1,
+        ),
     }
-    brute = NearestNeighbors(n_neighbors=K + 1, algorithm="brute").fit(vectors)  # of unit vectors: faster than "cosine"
-    contestants["scikit-learn, brute force"] = (lambda query: brute.kneighbors(query[1]), 0.1 if n < MILLION else 0.03)
+    # of unit vectors: faster than "cosine"
+    brute = NearestNeighbors(n_neighbors=K + 1, algorithm="brute").fit(vectors)
+    contestants["scikit-learn, brute force"] = (
+        lambda query: brute.kneighbors(query[1]),
+        0.1 if n < MILLION else 0.03,
+    )
     builds, sizes = {}, {}
     for m, construction in GRAPHS[n]:
         start = time.perf_counter()
@@ -301,7 +332,10 @@ def search_at(n, rng):
         graph.set_num_threads(1)
         graph.add_items(vectors)
         name = f"hnswlib, M {m}"
-        builds[name], sizes[name] = time.perf_counter() - start, graph.index_file_size() / n
+        builds[name], sizes[name] = (
+            time.perf_counter() - start,
+            graph.index_file_size() / n,
+        )
         print(f"  {name}: {builds[name]:.0f} s", flush=True)
 
         def with_ef(graph, ef):
@@ -315,54 +349,56 @@ def search_at(n, rng):
     single = timed(contestants, queries)
     recalls = {}
     for name, (ask, _) in contestants.items():
-        found = {query[0]: rows_of(ask(query)) for query in queries[: 500 if n < MILLION else 50]}
+        found = {
+            query[0]: rows_of(ask(query))
+            for query in queries[: 500 if n < MILLION else 50]
+        }
         recalls[name] = recall(found, lambda row: vectors @ vectors[row])
-    print("  single", {name: (round(took["mean"], 1), recalls[name]) for name, took in single.items()}, flush=True)
+    print(
+        "  single",
+        {
+            name: (round(took["mean"], 1), recalls[name])
+            for name, took in single.items()
+        },
+        flush=True,
+    )
 
     table = np.empty((n, K), np.int32)  # the part of it that is asked for, by faiss
     for row in set(asked[:200].tolist()):
-        table[row] = [other for other in flat.search(vectors[row : row + 1], K + 1)[1][0] if other != row][:K]
+        table[row] = [
+            other
+            for other in flat.search(vectors[row : row + 1], K + 1)[1][0]
+            if other != row
+        ][:K]
     usual = Table(table)
     stored = timed(
         {
-            "ours, stored": (lambda query: neighbours.nearest(query[0], K), 1),
-            "ours, stored, with scores": (lambda query: neighbours.top_k(query[0], K), 1),
+            "ours, stored": (lambda query: neighbours.look_up(query[0], K), 1),
+            "ours, stored, with scores": (
+                lambda query: neighbours.nearest(query[0], K),
+                1,
+            ),
             "a table of n x 10": (lambda query: table[query[0]].tolist(), 1),
-            "a table of n x 10, behind a method": (lambda query: usual.nearest(query[0], K), 1),
+            "a table of n x 10, behind a method": (
+                lambda query: usual.look_up(query[0], K),
+                1,
+            ),
         },
         queries[:200],
         rounds=7,
     )
-    few = rng.integers(n, size=(500, 5))
-    profiles = [np.mean([index.vector(int(index.vector_of[row])) for row in rows], axis=0) for rows in few]
-    arbitrary = timed(
-        {
-            "ours": (lambda q: neighbours.search(q, K), 1),
-            "ours, without numba": (lambda q: index.search(q, K), 0.2),
-            "faiss IndexFlatIP": (lambda q: flat.search(q[None].astype(np.float32), K), 1 if n < MILLION else 0.1),
-        },
-        profiles,
+    in_index = sum(
+        getattr(index, name).nbytes
+        for name in ("sets", "set_of", "numbers", "vector_of", "tie_place")
     )
-    tenths = [np.append(rng.integers(0, 11, 19) / 10, rng.choice([0, 0.05, 0.1])) for _ in range(50)]
-    compared = profiles[: 500 if n < 10_000 else 100 if n < MILLION else 25] + tenths[: 50 if n < MILLION else 25]
-    expected = [brute_force_vector(catalogue, vector, K) for vector in compared]
-    agree = [
-        sum(by(vector).tolist() == rows for vector, rows in zip(compared, expected, strict=True))
-        for by in (lambda q: neighbours.search(q, K), lambda q: index.search(q, K)[0])
-    ]
-    unsure = sum(not compiled(groups, q[:-1], q[-1], -1, False, K)[1] for q in profiles) / len(profiles)
-    print("  arbitrary", {name: round(took["mean"], 1) for name, took in arbitrary.items()}, agree, unsure, flush=True)
-    in_index = sum(getattr(index, name).nbytes for name in ("sets", "set_of", "years", "vector_of", "tie_place"))
     return {
-        "vectors": len(index.years),
+        "vectors": len(index.set_of),
         "sets": len(index.sets),
         "exact": exact,
         "all": everything,
         "single": single,
         "recall": recalls,
         "stored": stored,
-        "arbitrary": arbitrary,
-        "arbitrary_agree": {"checked": len(compared), "exact": min(agree), "unsure": unsure},
         "builds": builds,
         "bytes": {
             "ours, stored": (cosine.nbytes + index.vector_of.nbytes) / n,
@@ -370,7 +406,8 @@ def search_at(n, rng):
             "a table of n x 10": 4 * K,
             "faiss, scikit-learn: the vectors": vectors.nbytes / n,
             **sizes,
-            "sparse_dot_topn: the sparse vectors": 8 * np.count_nonzero(vectors) / n + 4,
+            "sparse_dot_topn: the sparse vectors": 8 * np.count_nonzero(vectors) / n
+            + 4,
             "all pairs": 8 * n,
         },
     }
@@ -384,17 +421,17 @@ def search(folder):
 
 def small_index():
     "A catalogue that is only there to let numba compile."
-    catalogue = Catalogue(2000)
-    catalogue.build()
-    return catalogue.index
+    return Catalogue(2000).build()[0]
 
 
 def compiled_lists(index):
     "The lists for cosine, by compiled code whatever the size."
-    import movierec.neighbours
+    return nearest_of_all(index, STORED)
 
-    movierec.neighbours.FEW = 0
-    return nearest_lists(index, "cosine")
+
+def once_each(index, lists):
+    "These lists or, where a film stands in one twice, those with each film once."
+    return nearest_lists(index) if index.repeats else lists
 
 
 def growth_at(n):
@@ -402,25 +439,29 @@ def growth_at(n):
     compiled_lists(small_index())
     catalogue = Catalogue(n)
     before = peak_bytes()
-    seconds = {"index": catalogue.build()}
+    index, took = catalogue.build()
     start = time.perf_counter()
-    lists = compiled_lists(catalogue.index)
-    seconds["lists"] = time.perf_counter() - start
+    lists = compiled_lists(index)
+    seconds = {"index": took, "lists": time.perf_counter() - start}
     peak = peak_bytes()
-    index = catalogue.index
     facts = {
         "n": n,
         "seconds": seconds,
-        "vectors": len(index.years),
+        "vectors": len(index.set_of),
         "sets": len(index.sets),
         "stored_bytes": lists.nbytes + index.vector_of.nbytes,
         "peak_bytes": peak,
         "peak_before": before,
     }
     if n > 3 * MILLION:
-        neighbours = Neighbours(index, {"cosine": lists, "jaccard": nearest_lists(index, "jaccard")})
+        by_method = {
+            "cosine": Neighbours(index, lists),
+            "jaccard": build_neighbours(catalogue.build("jaccard")[0]),
+        }
         rows = np.random.default_rng(1).choice(n, 30, replace=False)
-        facts["exact"] = {m: exactness(catalogue, neighbours, rows, m) for m in ("cosine", "jaccard")}
+        facts["exact"] = {
+            m: exactness(catalogue, of, rows, m) for m, of in by_method.items()
+        }
     elif n <= MILLION:
         import faiss
 
@@ -440,7 +481,10 @@ def growth(folder):
     rows = []
     for n in (2000, 6000, 20_000, ML_25M, 200_000, MILLION, 3_000_000, 10_000_000):
         done = subprocess.run(
-            [sys.executable, __file__, "--growth", str(n)], capture_output=True, text=True, check=True
+            [sys.executable, __file__, "--growth", str(n)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print("  ", rows[-1], flush=True)
@@ -453,26 +497,40 @@ Recommender.load(root=ROOT).similar(50).to_dict()
 """
 USUAL_START = """
 import pickle
-matrix, movies = (pickle.load(open(f"{FOLDER}/{name}.pkl", "rb")) for name in ("matrix", "movies"))
+matrix = pickle.load(open(f"{FOLDER}/matrix.pkl", "rb"))
+movies = pickle.load(open(f"{FOLDER}/movies.pkl", "rb"))
 best = sorted(enumerate(matrix[49]), key=lambda pair: pair[1], reverse=True)[1:11]
 [movies.iloc[row]["title"] for row, _ in best]
 """
 
 
-def without_numba():
-    "Seconds for the lists in plain Python, and seconds that numba takes to compile the search."
-    import movierec.neighbours
-
-    movierec.neighbours.FEW = 10**9
-    found = {}
-    for n in (ML_25M, MILLION):
-        catalogue = Catalogue(n)
-        catalogue.build()
-        begun = time.perf_counter()
-        nearest_lists(catalogue.index, "cosine")
-        found[str(n)] = time.perf_counter() - begun
+PLAIN = """
+import time
+import numpy as np
+from scale import Catalogue, ML_25M, MILLION
+from movierec.neighbours import nearest_lists
+from movierec.pruning import search_sets
+assert not hasattr(search_sets, "py_func")  # nothing is compiled here
+for n in (ML_25M, MILLION):
+    index, _ = Catalogue(n).build()
     begun = time.perf_counter()
-    compiled_search()[1](grouped(small_index(), "cosine"), False, 3)
+    nearest_lists(index)
+    print(n, time.perf_counter() - begun, flush=True)
+"""
+
+
+def without_numba():
+    """Seconds for the lists in plain Python, and seconds that numba takes to compile
+    the search."""
+    program = f"import sys; sys.path.insert(0, {str(HERE)!r})\n{PLAIN}"
+    setting = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=setting
+    )
+    found = {n: float(s) for n, s in map(str.split, done.stdout.splitlines())}
+    begun = time.perf_counter()
+    compiled_lists(small_index())
     return found | {"compiling": time.perf_counter() - begun}
 
 
@@ -483,11 +541,17 @@ def start(folder):
 
     dataset = load(load_config().data_dir)
     matrix = cosine_similarity(build_features(dataset.movies, dataset.genres).matrix)
-    movies = pd.DataFrame(dataset.movies.select("movie_id", "title").to_dict(as_series=False))
+    movies = pd.DataFrame(
+        dataset.movies.select("movie_id", "title").to_dict(as_series=False)
+    )
     for name, content in {"matrix": matrix, "movies": movies}.items():
         (folder / f"{name}.pkl").write_bytes(pickle.dumps(content))
     setting = f"ROOT, FOLDER = {str(load_config().artifacts_dir)!r}, {str(folder)!r}\n"
-    programs = {"ours": setting + OURS_START, "unpickled matrix": setting + USUAL_START, "python alone": "pass"}
+    programs = {
+        "ours": setting + OURS_START,
+        "unpickled matrix": setting + USUAL_START,
+        "python alone": "pass",
+    }
     laps = {name: [] for name in programs}
     for _ in range(7):
         for name, program in programs.items():
@@ -495,7 +559,8 @@ def start(folder):
             subprocess.run([sys.executable, "-c", program], check=True)
             laps[name].append(time.perf_counter() - begun)
     seconds = {name: statistics.median(of) for name, of in laps.items()}
-    return {"seconds": seconds, "without_numba": without_numba()}  # before anything is compiled in this process
+    # before anything is compiled in this process
+    return {"seconds": seconds, "without_numba": without_numba()}
 
 
 def machine():
@@ -511,7 +576,8 @@ def machine():
         "scikit-learn",
         "distributed",
     )
-    about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one thread"
+    python = platform.python_version()
+    about = f"{platform.machine()}, {os.cpu_count()} cores, Python {python}, one thread"
     return {"machine": about, "versions": {name: version(name) for name in names}}
 
 
@@ -523,7 +589,12 @@ def main(folder, parts):
         begun = time.perf_counter()
         with threadpool_limits(limits=1):
             results[part] = PARTS[part](folder)
-        took = {part: {"made": time.strftime("%Y-%m-%d"), "seconds": round(time.perf_counter() - begun)}}
+        took = {
+            part: {
+                "made": time.strftime("%Y-%m-%d"),
+                "seconds": round(time.perf_counter() - begun),
+            }
+        }
         results["runs"] = results.get("runs", {}) | took
         stored.store("scale", results)
 

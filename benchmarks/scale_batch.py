@@ -1,4 +1,5 @@
-"The batch job at full size: 62,423 films, 200,000 made-up users, and a worker that is killed in the middle."
+"""The batch job at full size: 62,423 films, 200,000 made-up users, and a worker that is
+killed in the middle."""
 
 import os
 import shutil
@@ -37,17 +38,31 @@ def draw_ratings(n_users, n_films, seed=0):
 def made_up_version(root):
     "Train a recommender on the made-up catalogue and save it as v1.0.0."
     dataset = load(load_config().data_dir)
-    flags, years = draw_catalogue(build_features(dataset.movies, dataset.genres).genre_flags, N_FILMS)
+    flags, years = draw_catalogue(
+        build_features(dataset.movies, dataset.genres).genre_flags, N_FILMS
+    )
     genres = [[dataset.genres[j] for j in np.flatnonzero(row)] for row in flags]
     titles = [f"Film {i} ({year})" for i, year in enumerate(years.tolist(), start=1)]
-    movies = pl.DataFrame({"movie_id": range(1, N_FILMS + 1), "title": titles, "year": years, "genres": genres})
+    movies = pl.DataFrame(
+        {
+            "movie_id": range(1, N_FILMS + 1),
+            "title": titles,
+            "year": years,
+            "genres": genres,
+        }
+    )
     ratings = draw_ratings(N_USERS, N_FILMS)
     start = time.perf_counter()
     rec = Recommender.from_tables(movies, ratings, dataset.genres)
     seconds = time.perf_counter() - start
     save(root, "v1.0.0", rec.write, {"recommender": rec.about})
     set_latest(root, "v1.0.0")
-    return {"films": N_FILMS, "users": N_USERS, "ratings": len(ratings), "train_seconds": seconds}
+    return {
+        "films": N_FILMS,
+        "users": N_USERS,
+        "ratings": len(ratings),
+        "train_seconds": seconds,
+    }
 
 
 def lists_in(job, parts):
@@ -64,11 +79,17 @@ def alone(root, folder, job, parts):
 
 
 def on_workers(root, folder, job, parts, n_workers=2, kill_after=None):
-    "Users a second on worker processes that have loaded the model; one is killed when `kill_after` files are there."
+    """Users a second on worker processes that have loaded the model; one is killed when
+    `kill_after` files are there."""
     from distributed import Client, LocalCluster
 
     open_job(folder, job)
-    with LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+    ) as cluster:
         with Client(cluster) as client:
             client.run(model, root, job.model_version)
         if kill_after is not None:
@@ -91,26 +112,43 @@ def peak_bytes():
 
 
 def same(folder, other):
-    "How many files of one folder are there, and how many are the same in the other, byte for byte."
+    """How many files of one folder are there, and how many are the same in the other,
+    byte for byte."""
     files = [path for path in folder.glob("part-*") if path.suffix == ".parquet"]
-    return {"files": len(files), "same": sum(path.read_bytes() == (other / path.name).read_bytes() for path in files)}
+    return {
+        "files": len(files),
+        "same": sum(
+            path.read_bytes() == (other / path.name).read_bytes() for path in files
+        ),
+    }
 
 
 def job_of(root, folder, size, kill_after):
-    "One model: users a second in this process and on workers; and whether the files are the same."
+    """One model: users a second in this process and on workers; and whether the files
+    are the same."""
     shutil.rmtree(folder, ignore_errors=True)
     job = plan(root, "v1.0.0", size=size)
     parts, first = range(job.n_parts), range(min(TIMED, job.n_parts))
-    facts = {"users": job.total, "files": job.n_parts, "files_timed": len(first), "killed_after": kill_after}
+    facts = {
+        "users": job.total,
+        "files": job.n_parts,
+        "files_timed": len(first),
+        "killed_after": kill_after,
+    }
     facts["users_per_second"] = {
         "this process": alone(root, folder / "alone", job, first),
         "one worker": on_workers(root, folder / "one", job, first, 1),
         "two workers": on_workers(root, folder / "two", job, first),
-        "this process, the other files": alone(root, folder / "alone", job, parts[len(first) :]),
-        "two workers, one killed, all files": on_workers(root, folder / "killed", job, parts, kill_after=kill_after),
+        "this process, the other files": alone(
+            root, folder / "alone", job, parts[len(first) :]
+        ),
+        "two workers, one killed, all files": on_workers(
+            root, folder / "killed", job, parts, kill_after=kill_after
+        ),
     }
     facts["the_same"] = same(folder / "alone", folder / "killed")
-    facts["peak_bytes"] = peak_bytes()  # of this process, the making of the model included
+    # of this process, the making of the model included
+    facts["peak_bytes"] = peak_bytes()
     print("  ", facts, flush=True)
     return facts
 
@@ -122,4 +160,7 @@ def batch(folder):
     shutil.rmtree(root, ignore_errors=True)
     made_up = made_up_version(root)
     print("  ", made_up, flush=True)
-    return {"ml-100k": real, "made_up": made_up | job_of(root, folder / "made-up", 1000, 50)}
+    return {
+        "ml-100k": real,
+        "made_up": made_up | job_of(root, folder / "made-up", 1000, 50),
+    }

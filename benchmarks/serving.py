@@ -1,9 +1,13 @@
-"""How fast the web application answers, beside the usual one, and on which server. Writes into benchmarks/results.json.
+"""How fast the web application answers, beside the usual one, and on which server.
+Writes into benchmarks/results.json.
 
-    python benchmarks/serving.py FOLDER      (about four minutes; needs wrk: apt-get install wrk)
+    python benchmarks/serving.py FOLDER
 
-All servers run on this machine, on 127.0.0.1, one at a time, and wrk runs beside them on the same cores. Rounds of all
-contestants follow each other, so that a slow minute of the machine hits all of them; of each the median round counts.
+It takes about four minutes, and needs wrk (apt-get install wrk).
+
+All servers run on this machine, on 127.0.0.1, one at a time, and wrk runs beside them
+on the same cores. Rounds of all contestants follow each other, so that a slow minute of
+the machine hits all of them; of each the median round counts.
 """
 
 import json
@@ -37,11 +41,47 @@ QUIET = {"MOVIEREC_LOGGING__LEVEL": "WARNING"}
 HERE = Path(__file__).resolve().parent
 SERVERS = {  # two processes where there can be several
     "Flask's own": ["-m", "flask", "--app", "{plain}", "run", "--port", "{port}"],
-    "waitress, 4 threads": ["-m", "waitress", "--listen=127.0.0.1:{port}", "--threads=4", "{call}", "{plain}"],
-    "gunicorn, 2 processes": ["-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:{port}", "{called}"],
-    "gunicorn, 2 x 4 threads": ["-m", "gunicorn", "-w", "2", "--threads", "4", "-b", "127.0.0.1:{port}", "{called}"],
+    "waitress, 4 threads": [
+        "-m",
+        "waitress",
+        "--listen=127.0.0.1:{port}",
+        "--threads=4",
+        "{call}",
+        "{plain}",
+    ],
+    "gunicorn, 2 processes": [
+        "-m",
+        "gunicorn",
+        "-w",
+        "2",
+        "-b",
+        "127.0.0.1:{port}",
+        "{called}",
+    ],
+    "gunicorn, 2 x 4 threads": [
+        "-m",
+        "gunicorn",
+        "-w",
+        "2",
+        "--threads",
+        "4",
+        "-b",
+        "127.0.0.1:{port}",
+        "{called}",
+    ],
     "granian, 2 x 2 threads": [
-        *("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2"),
+        *(
+            "-m",
+            "granian",
+            "--interface",
+            "wsgi",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+            "--workers",
+            "2",
+        ),
         *("--blocking-threads", "2", "{factory}", "{plain}"),
     ],
 }
@@ -49,14 +89,21 @@ CHOSEN = "granian, 2 x 2 threads"
 
 
 def write_inputs(folder: Path) -> Recommender:
-    "The pickles of the usual application, and the addresses that wrk asks for; a recommender to time."
+    """The pickles of the usual application, and the addresses that wrk asks for; a
+    recommender to time."""
     dataset = load(load_config().data_dir)
     matrix = cosine_similarity(build_features(dataset.movies, dataset.genres).matrix)
     pd.to_pickle(matrix, folder / "similarity.pkl")
     pd.to_pickle(
-        pd.DataFrame(dataset.movies.select("movie_id", "title").to_dict(as_series=False)), folder / "movies.pkl"
+        pd.DataFrame(
+            dataset.movies.select("movie_id", "title").to_dict(as_series=False)
+        ),
+        folder / "movies.pkl",
     )
-    ids, titles = dataset.movies["movie_id"].to_list(), dataset.movies["title"].to_list()
+    ids, titles = (
+        dataset.movies["movie_id"].to_list(),
+        dataset.movies["title"].to_list(),
+    )
     paths = {
         "ours": [f"/api/v1/movies/{i}/similar" for i in ids],
         "titles": [f"/titles/{quote(title, safe='')}" for title in titles],
@@ -65,7 +112,8 @@ def write_inputs(folder: Path) -> Recommender:
     }
     for name, asked in paths.items():
         turn = (
-            f"local n = 0\nrequest = function() n = n + 1; return wrk.format('GET', paths[n * 607 % {len(asked)} + 1])"
+            "local n = 0\nrequest = function() n = n + 1; "
+            f"return wrk.format('GET', paths[n * 607 % {len(asked)} + 1])"
         )
         (folder / f"{name}.lua").write_text(
             "local paths = {" + ",".join(map(json.dumps, asked)) + "}\n" + turn + " end"
@@ -73,15 +121,21 @@ def write_inputs(folder: Path) -> Recommender:
     return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
 
 
-def measure(folder: Path, server: str, app: str, asked: str, extra: dict[str, str]) -> dict[str, float]:
-    "One round: start the server, warm it up, and let wrk ask; requests per second, p50 and p99 in milliseconds."
+def measure(
+    folder: Path, server: str, app: str, asked: str, extra: dict[str, str]
+) -> dict[str, float]:
+    """One round: start the server, warm it up, and let wrk ask; requests per second,
+    p50 and p99 in milliseconds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ours = app == OURS
     words = {"port": port, "plain": app, "called": f"{app}()" if ours else app}
     words |= {"call": "--call" if ours else "", "factory": "--factory" if ours else ""}
-    command = [sys.executable, *filter(None, (part.format(**words) for part in SERVERS[server]))]
+    command = [
+        sys.executable,
+        *filter(None, (part.format(**words) for part in SERVERS[server])),
+    ]
     path = os.pathsep.join([str(HERE), str(folder / "servers")])
     environment = os.environ | extra | {"PYTHONPATH": path, "USUAL_DIR": str(folder)}
     with (folder / "server.log").open("w") as log:
@@ -90,22 +144,38 @@ def measure(folder: Path, server: str, app: str, asked: str, extra: dict[str, st
         url = f"http://127.0.0.1:{port}"
         for _ in range(300):
             try:
-                urllib.request.urlopen(f"{url}{'/readyz' if ours else '/nothing'}", timeout=5).close()
+                urllib.request.urlopen(
+                    f"{url}{'/readyz' if ours else '/nothing'}", timeout=5
+                ).close()
                 break
             except OSError:
                 time.sleep(0.1)
-        wrk = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "-s", str(folder / f"{asked}.lua")]
+        wrk = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            "--latency",
+            "-s",
+            str(folder / f"{asked}.lua"),
+        ]
         subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True)
-        done = subprocess.run([*wrk, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [*wrk, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"{server}, {asked}:\n{done.stdout}")
     in_ms = {"us": 0.001, "ms": 1, "s": 1000}
-    found = {p: re.search(rf"{p}%\s+([\d.]+)(us|ms|s)\b", done.stdout).groups() for p in (50, 99)}
+    found = {
+        p: re.search(rf"{p}%\s+([\d.]+)(us|ms|s)\b", done.stdout).groups()
+        for p in (50, 99)
+    }
     speed = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
-    return {"per_second": speed} | {f"p{p}_ms": float(number) * in_ms[unit] for p, (number, unit) in found.items()}
+    return {"per_second": speed} | {
+        f"p{p}_ms": float(number) * in_ms[unit] for p, (number, unit) in found.items()
+    }
 
 
 def race(contestants: dict, folder: Path) -> dict[str, dict[str, float]]:
@@ -114,8 +184,15 @@ def race(contestants: dict, folder: Path) -> dict[str, dict[str, float]]:
     for number in range(ROUNDS):
         for name, how in contestants.items():
             rounds[name].append(measure(folder, *how))
-            print(f"round {number + 1}: {name}: {rounds[name][-1]['per_second']:.0f} requests a second", flush=True)
-    return {name: {key: statistics.median(r[key] for r in found) for key in found[0]} for name, found in rounds.items()}
+            print(
+                f"round {number + 1}: {name}: "
+                f"{rounds[name][-1]['per_second']:.0f} requests a second",
+                flush=True,
+            )
+    return {
+        name: {key: statistics.median(r[key] for r in found) for key in found[0]}
+        for name, found in rounds.items()
+    }
 
 
 def look_up_times(rec: Recommender, folder: Path) -> dict[str, float]:
@@ -143,9 +220,26 @@ def main(folder: Path) -> None:
         sys.exit("wrk is missing. On Debian or Ubuntu: apt-get install wrk")
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+    ]
     subprocess.run(
-        [*pip, "--target", str(folder / "servers"), "--no-deps", "gunicorn", "waitress", "packaging"], check=True
+        [
+            *pip,
+            "--target",
+            str(folder / "servers"),
+            "--no-deps",
+            "gunicorn",
+            "waitress",
+            "packaging",
+        ],
+        check=True,
     )
     rec = write_inputs(folder)
     servers = race({name: (name, OURS, "ours", {}) for name in SERVERS}, folder)
@@ -161,7 +255,10 @@ def main(folder: Path) -> None:
     )
     sys.path.append(str(folder / "servers"))
     names = ("flask", "werkzeug", "granian", "gunicorn", "waitress", "numpy", "pandas")
-    about = {"python": platform.python_version(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
+    about = {
+        "python": platform.python_version(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
     results = {
         "rounds": ROUNDS,
         "seconds": SECONDS,

@@ -1,4 +1,5 @@
-"""Settings to try: the same small random search for every model, ours and those of other libraries."""
+"""Settings to try: the same small random search for every model, ours and those of
+other libraries."""
 
 import json
 from pathlib import Path
@@ -12,8 +13,9 @@ Settings = dict[str, Any]
 def draw(space: Settings, trials: int, seed: int) -> list[Settings]:
     """The settings of each trial: first the defaults, then random ones.
 
-    A space gives a list of choices for each name, the default first. A pair of numbers among them is a range: from
-    then on values are drawn from it, evenly in the logarithm; otherwise one of the choices is drawn.
+    A space gives a list of choices for each name, the default first. A pair of numbers
+    among them is a range: from then on values are drawn from it, evenly in the
+    logarithm; otherwise one of the choices is drawn.
     """
     rng = np.random.default_rng(seed)
 
@@ -23,12 +25,16 @@ def draw(space: Settings, trials: int, seed: int) -> list[Settings]:
                 return float(f"{np.exp(rng.uniform(*np.log(choice))):.4g}")
         return choices[int(rng.integers(len(choices)))]
 
-    drawn = [{name: one(choices) for name, choices in space.items()} for _ in range(trials - 1)]
+    drawn = [
+        {name: one(choices) for name, choices in space.items()}
+        for _ in range(trials - 1)
+    ]
     return [{name: choices[0] for name, choices in space.items()}, *drawn][:trials]
 
 
 def write(table: Any, about: Any, path: Path) -> None:
-    "Write a polars table as path.parquet and then what is known about it as path.json, each as a whole."
+    """Write a polars table as path.parquet and then what is known about it as
+    path.json, each as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".parquet", ".json"):
         whole = path.with_name(path.name + suffix)

@@ -1,9 +1,11 @@
-"""What was tried for the taste model, one change at a time, into benchmarks/results.json.
+"""What was tried for the taste model, one change at a time, into
+benchmarks/results.json.
 
     python benchmarks/tried.py
 
-Each variant is measured on the inner splits of the folds' bases (never on a test), and, where it changes what the model
-knows about content, on draws of hidden movies other than those that the evaluation reports.
+Each variant is measured on the inner splits of the folds' bases (never on a test), and,
+where it changes what the model knows about content, on draws of hidden movies other
+than those that the evaluation reports.
 """
 
 from collections.abc import Callable
@@ -14,21 +16,23 @@ import stored
 from threadpoolctl import threadpool_limits
 
 from movierec.config import TasteConfig, load_config
-from movierec.data import Dataset, fold, load
+from movierec.data import Dataset, fold, grade, load
 from movierec.evaluation import (
-    K,
+    LIST_LENGTH,
+    MAIN_METRIC,
     Scores,
     Split,
     cold_splits,
+    fit_taste_on,
     hold_out,
     make_split,
     paired_difference,
     recommend_lists,
-    stars_matrix,
+    tabulate_stars,
     user_metrics,
 )
-from movierec.features import build_features
-from movierec.taste import TasteModel, content_gram, content_matrix, grade, solve_weights
+from movierec.features import build_features, fill_years
+from movierec.taste import content_gram, content_matrix, solve_weights
 
 CONFIG = TasteConfig()
 Variant = Callable[[Split], Scores]
@@ -39,13 +43,15 @@ class Inputs:
 
     def __init__(self, dataset: Dataset):
         features = build_features(dataset.movies, dataset.genres)
-        self.flags, self.years = features.genre_flags.astype(np.float64), features.years
-        self.content = content_matrix(features.genre_flags, features.years)
+        self.flags = features["genres"].values.astype(np.float64)
+        self.years = fill_years(dataset.movies["year"])
+        self.content = content_matrix(features)
         self.similar = content_gram(self.content)  # (movies, movies)
-        times = dataset.ratings.with_columns(rating=pl.col("timestamp").cast(pl.Float64) / 86400)
-        self.days = stars_matrix(times, dataset).astype(
-            np.float64
-        )  # (users, movies) days since 1970, 0 where not rated
+        times = dataset.ratings.with_columns(
+            rating=pl.col("timestamp").cast(pl.Float64) / 86400
+        )
+        # (users, movies) days since 1970, 0 where not rated
+        self.days = tabulate_stars(times, dataset).astype(np.float64)
         users = dataset.users.sort("user_id")
         age = (users["age"].to_numpy()[:, None] // 10) == np.arange(1, 8)
         kinds = users.select("gender", "occupation").to_dummies().to_numpy()
@@ -53,72 +59,92 @@ class Inputs:
 
 
 def user_weights(split: Split, power: float) -> np.ndarray:
-    "The root of each user's weight, n^-power, scaled so that a typical user's is that of the model; (users, 1)."
-    n = np.maximum((split.stars > 0).sum(1, keepdims=True), 1)
+    """The root of each user's weight, n^-power, scaled so that a typical user's is that
+    of the model; (users, 1)."""
+    n = np.maximum((split.base > 0).sum(1, keepdims=True), 1)
     typical = np.exp(np.log(n).mean())
     return ((n / typical) ** -power * typical**-0.5) ** 0.5
 
 
 def linear(
-    split: Split, inputs: Inputs, signals: np.ndarray, power: float = 0.5, similar: np.ndarray | None = None
+    split: Split,
+    inputs: Inputs,
+    signals: np.ndarray,
+    power: float = 0.5,
+    similar: np.ndarray | None = None,
 ) -> np.ndarray:
     "The model's weights from other signals, user weights or content; (movies, movies)."
     weighted = signals * user_weights(split, power)
     similar = inputs.similar if similar is None else similar
-    return solve_weights(weighted.T @ weighted + CONFIG.content_weight * similar, CONFIG.dropout, CONFIG.ridge)
+    return solve_weights(
+        weighted.T @ weighted + CONFIG.content_weight * similar,
+        CONFIG.dropout,
+        CONFIG.ridge,
+    )
 
 
-def baseline(split: Split, stars: np.ndarray) -> np.ndarray:
-    "The baseline of the model, for users with these stars."
-    n = (stars > 0).sum(1, keepdims=True)
-    return CONFIG.baseline * CONFIG.baseline_ratings / (CONFIG.baseline_ratings + n) * grade(split.stars).mean(0)
+def baseline(split: Split, table: np.ndarray) -> np.ndarray:
+    "The baseline of the model, for users with these ratings."
+    n = (table > 0).sum(1, keepdims=True)
+    return (
+        CONFIG.baseline
+        * CONFIG.baseline_ratings
+        / (CONFIG.baseline_ratings + n)
+        * grade(split.base).mean(0)
+    )
 
 
-def model(inputs: Inputs, content: np.ndarray | None = None, **changes: object) -> Variant:
+def model(
+    inputs: Inputs, content: np.ndarray | None = None, **changes: object
+) -> Variant:
     "The model itself, with other settings or other content."
 
     def fit(split: Split) -> Scores:
-        users, movies = np.nonzero(split.stars)
         known = inputs.content if content is None else content.astype(np.float32)
-        config = CONFIG.model_copy(update=changes)
-        return TasteModel.fit(users, movies, split.stars[users, movies], known, config).scores
+        return fit_taste_on(split, known, CONFIG.model_copy(update=changes))
 
     return fit
 
 
 def power(inputs: Inputs, value: float) -> Variant:
     def fit(split: Split) -> Scores:
-        weights = linear(split, inputs, grade(split.stars), value)
-        return lambda stars: grade(stars) @ weights + baseline(split, stars)
+        weights = linear(split, inputs, grade(split.base), value)
+        return lambda table: grade(table) @ weights + baseline(split, table)
 
     return fit
 
 
 def zero_diagonal(inputs: Inputs) -> Variant:
-    "EASE: no film may predict itself, instead of dropout (Steck 2019); the ridge is larger, as it has to do more."
+    """EASE: no film may predict itself, instead of dropout (Steck 2019); the ridge is
+    larger, as it has to do more."""
 
     def fit(split: Split) -> Scores:
-        weighted = grade(split.stars) * user_weights(split, 0.5)
+        weighted = grade(split.base) * user_weights(split, 0.5)
         inverse = np.linalg.inv(
-            weighted.T @ weighted + CONFIG.content_weight * inputs.similar + 20 * np.eye(len(inputs.years))
+            weighted.T @ weighted
+            + CONFIG.content_weight * inputs.similar
+            + 20 * np.eye(len(inputs.years))
         )
         weights = np.eye(len(inverse)) - inverse / np.diag(inverse)
-        return lambda stars: grade(stars) @ weights + baseline(split, stars)
+        return lambda table: grade(table) @ weights + baseline(split, table)
 
     return fit
 
 
 def user_means(inputs: Inputs) -> Variant:
-    "User bias: stars are shifted by half the distance of the user's mean from the mean of all."
+    """User bias: stars are shifted by half the distance of the user's mean from the
+    mean of all."""
 
-    def shifted(stars: np.ndarray) -> np.ndarray:
-        n = np.maximum((stars > 0).sum(1, keepdims=True), 1)
-        means = stars.sum(1, keepdims=True) / n
-        return np.where(stars > 0, grade(np.clip(stars - 0.5 * (means - means.mean()), 1, 5)), 0)
+    def shifted(table: np.ndarray) -> np.ndarray:
+        n = np.maximum((table > 0).sum(1, keepdims=True), 1)
+        means = table.sum(1, keepdims=True) / n
+        return np.where(
+            table > 0, grade(np.clip(table - 0.5 * (means - means.mean()), 1, 5)), 0
+        )
 
     def fit(split: Split) -> Scores:
-        weights = linear(split, inputs, shifted(split.stars))
-        return lambda stars: shifted(stars) @ weights + baseline(split, stars)
+        weights = linear(split, inputs, shifted(split.base))
+        return lambda table: shifted(table) @ weights + baseline(split, table)
 
     return fit
 
@@ -127,10 +153,10 @@ def intercept(inputs: Inputs) -> Variant:
     "Item bias: a regression with an intercept for each movie, instead of the baseline."
 
     def fit(split: Split) -> Scores:
-        signals = grade(split.stars)
+        signals = grade(split.base)
         mean = np.average(signals, axis=0, weights=user_weights(split, 0.5)[:, 0] ** 2)
         weights = linear(split, inputs, signals - mean)
-        return lambda stars: mean + (grade(stars) - mean) @ weights
+        return lambda table: mean + (grade(table) - mean) @ weights
 
     return fit
 
@@ -138,41 +164,55 @@ def intercept(inputs: Inputs) -> Variant:
 def decay(inputs: Inputs, half_life_days: float) -> Variant:
     "Older ratings of a user count less, in learning and in asking."
 
-    def faded(stars: np.ndarray, days: np.ndarray) -> np.ndarray:
-        last = np.where(stars > 0, days, 0).max(1, keepdims=True)
-        return grade(stars) * 0.5 ** (np.where(stars > 0, last - days, 0) / half_life_days)
+    def faded(table: np.ndarray, days: np.ndarray) -> np.ndarray:
+        last = np.where(table > 0, days, 0).max(1, keepdims=True)
+        return grade(table) * 0.5 ** (
+            np.where(table > 0, last - days, 0) / half_life_days
+        )
 
     def fit(split: Split) -> Scores:
-        weights = linear(split, inputs, faded(split.stars, inputs.days))
-        return lambda stars: faded(stars, inputs.days[split.users]) @ weights + baseline(split, stars)
+        weights = linear(split, inputs, faded(split.base, inputs.days))
+        return lambda table: (
+            faded(table, inputs.days[split.users]) @ weights + baseline(split, table)
+        )
 
     return fit
 
 
 def already_there(inputs: Inputs) -> Variant:
-    "Movies that nobody had rated before a user's last rating are dropped: they came too late for this user."
+    """Movies that nobody had rated before a user's last rating are dropped: they came
+    too late for this user."""
 
     def fit(split: Split) -> Scores:
         scores = model(inputs)(split)
-        first = np.where(split.stars > 0, inputs.days, np.inf).min(0)  # (movies,)
-        last = np.where(split.stars > 0, inputs.days, -np.inf).max(1, keepdims=True)  # (users, 1)
-        return lambda stars: np.where(first > last[split.users], -1e9, scores(stars))
+        first = np.where(split.base > 0, inputs.days, np.inf).min(0)  # (movies,)
+        # (users, 1)
+        last = np.where(split.base > 0, inputs.days, -np.inf).max(1, keepdims=True)
+        return lambda table: np.where(first > last[split.users], -1e9, scores(table))
 
     return fit
 
 
-def more_columns(inputs: Inputs, extra: Callable[[Split], np.ndarray], penalty: float) -> Variant:
-    "Further inputs beside the signals: (users, columns) for all users, each with a ridge of its own."
+def more_columns(
+    inputs: Inputs, extra: Callable[[Split], np.ndarray], penalty: float
+) -> Variant:
+    """Further inputs beside the signals: (users, columns) for all users, each with a
+    ridge of its own."""
 
     def fit(split: Split) -> Scores:
-        columns, n_movies = extra(split), split.stars.shape[1]
-        both = np.hstack([grade(split.stars), columns]) * user_weights(split, 0.5)
+        columns, n_movies = extra(split), split.base.shape[1]
+        both = np.hstack([grade(split.base), columns]) * user_weights(split, 0.5)
         gram = both.T @ both
         gram[:n_movies, :n_movies] += CONFIG.content_weight * inputs.similar
-        ridge = np.append(CONFIG.ridge + np.diag(gram)[:n_movies], np.full(columns.shape[1], penalty))
+        ridge = np.append(
+            CONFIG.ridge + np.diag(gram)[:n_movies], np.full(columns.shape[1], penalty)
+        )
         weights = np.linalg.solve(gram + np.diag(ridge), gram[:, :n_movies])
 
-        return lambda stars: np.hstack([grade(stars), columns[split.users]]) @ weights + baseline(split, stars)
+        return lambda table: (
+            np.hstack([grade(table), columns[split.users]]) @ weights
+            + baseline(split, table)
+        )
 
     return fit
 
@@ -181,14 +221,16 @@ def blend(inputs: Inputs, factors: int, share: float) -> Variant:
     "With PureSVD: part of the score from a truncated singular value decomposition."
 
     def fit(split: Split) -> Scores:
-        signals = grade(split.stars)
+        signals = grade(split.base)
         weights = linear(split, inputs, signals)
         popularity = np.maximum(np.abs(signals).sum(0), 1) ** -0.25
-        right = np.linalg.svd(signals * popularity * user_weights(split, 0.5), full_matrices=False)[2][:factors]
+        right = np.linalg.svd(
+            signals * popularity * user_weights(split, 0.5), full_matrices=False
+        )[2][:factors]
         low = popularity[:, None] * (right.T @ right) / popularity
         scale = (signals @ weights).std() / (signals @ low).std()
         mixed = (1 - share) * weights + share * scale * low
-        return lambda stars: grade(stars) @ mixed + baseline(split, stars)
+        return lambda table: grade(table) @ mixed + baseline(split, table)
 
     return fit
 
@@ -197,10 +239,16 @@ def variants(inputs: Inputs) -> dict[str, Variant]:
     "What was tried, by what is different from the model."
     return {
         "the model": model(inputs),
-        "likes only: 4 and 5 stars are worth 1, the rest nothing": model(inputs, grades=(0.0, 0.0, 0.0, 1.0, 1.0)),
+        "likes only: 4 and 5 stars are worth 1, the rest nothing": model(
+            inputs, grades=(0.0, 0.0, 0.0, 1.0, 1.0)
+        ),
         "every rating is worth 1": model(inputs, grades=(1.0, 1.0, 1.0, 1.0, 1.0)),
-        "1 star is worth nothing, 2 stars a little": model(inputs, grades=(0.0, 0.1, 0.4, 0.8, 1.0)),
-        "1 and 2 stars push down harder": model(inputs, grades=(-0.5, -0.2, 0.3, 0.8, 1.0)),
+        "1 star is worth nothing, 2 stars a little": model(
+            inputs, grades=(0.0, 0.1, 0.4, 0.8, 1.0)
+        ),
+        "1 and 2 stars push down harder": model(
+            inputs, grades=(-0.5, -0.2, 0.3, 0.8, 1.0)
+        ),
         "every rating counts the same, however many somebody gives": power(inputs, 0.0),
         "every person counts the same": power(inputs, 1.0),
         "a zero diagonal instead of dropout (EASE)": zero_diagonal(inputs),
@@ -213,8 +261,12 @@ def variants(inputs: Inputs) -> dict[str, Variant]:
         "old ratings fade, half-life 100 days": decay(inputs, 100),
         "old ratings fade, half-life 20 days": decay(inputs, 20),
         "films that came after a user had left are dropped": already_there(inputs),
-        "a second input: rated or not": more_columns(inputs, lambda split: (split.stars > 0).astype(float), 100),
-        "age, gender and occupation as inputs": more_columns(inputs, lambda split: inputs.people, 100),
+        "a second input: rated or not": more_columns(
+            inputs, lambda split: (split.base > 0).astype(float), 100
+        ),
+        "age, gender and occupation as inputs": more_columns(
+            inputs, lambda split: inputs.people, 100
+        ),
         "blended with PureSVD (30 factors, a third)": blend(inputs, 30, 1 / 3),
     }
 
@@ -239,26 +291,35 @@ def contents(inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def collective(inputs: Inputs) -> Variant:
-    "Collective EASE alone: unrated films get what the content's cosines give them, without the regression."
+    """Collective EASE alone: unrated films get what the content's cosines give them,
+    without the regression."""
 
     def fit(split: Split) -> Scores:
-        weights = linear(split, inputs, grade(split.stars))
-        return lambda stars: grade(stars) @ weights
+        weights = linear(split, inputs, grade(split.base))
+        return lambda table: grade(table) @ weights
 
     return fit
 
 
 def new_movies(dataset: Dataset, splits: list[Split], n_ratings: int) -> list[Split]:
-    "The splits with hidden movies, but that n of the ratings of each hidden movie are shown: movies that are new."
-    stars = stars_matrix(dataset.ratings, dataset)
+    """The splits with hidden movies, but that n of the ratings of each hidden movie are
+    shown: movies that are new."""
+    table = tabulate_stars(dataset.ratings, dataset)
     shown = []
     for seed, split in enumerate(splits):
-        rng, base = np.random.default_rng(seed), split.stars.copy()
+        rng, base = np.random.default_rng(seed), split.base.copy()
         for movie in np.flatnonzero(split.candidates[0]):
-            users = np.flatnonzero(stars[:, movie])
+            users = np.flatnonzero(table[:, movie])
             users = rng.choice(users, min(n_ratings, len(users)), replace=False)
-            base[users, movie] = stars[users, movie]
-        shown.append(Split(split.name, base, split.liked & (base == 0), split.candidates & (base == 0)))
+            base[users, movie] = table[users, movie]
+        shown.append(
+            Split(
+                split.name,
+                base,
+                split.liked & (base == 0),
+                split.candidates & (base == 0),
+            )
+        )
     return shown
 
 
@@ -267,14 +328,22 @@ def mean_of_draws(splits: list[Split], variant: Variant) -> dict[str, float]:
     per_draw = (
         measure(splits, variant)
         .group_by("fold", maintain_order=True)
-        .agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"]
+        .agg(pl.col(MAIN_METRIC).mean())[MAIN_METRIC]
     )
-    return {"ndcg_at_10": float(per_draw.mean()), "standard_error": float(per_draw.std() / len(per_draw) ** 0.5)}
+    return {
+        "ndcg_at_10": float(per_draw.mean()),
+        "standard_error": float(per_draw.std() / len(per_draw) ** 0.5),
+    }
 
 
 def measure(splits: list[Split], variant: Variant) -> pl.DataFrame:
     "`user_metrics` of a variant on all splits."
-    return pl.concat([user_metrics(s, recommend_lists(s, variant(s), K), K) for s in splits])
+    return pl.concat(
+        [
+            user_metrics(s, recommend_lists(s, variant(s), LIST_LENGTH), LIST_LENGTH)
+            for s in splits
+        ]
+    )
 
 
 def main() -> None:
@@ -291,19 +360,33 @@ def main() -> None:
         reference = measure(inner, model(inputs))
         for name, variant in variants(inputs).items():
             table = measure(inner, variant)
-            gap, error = paired_difference(table, reference, f"ndcg_at_{K}")
-            mean = table.group_by("fold", maintain_order=True).agg(pl.col(f"ndcg_at_{K}").mean())[f"ndcg_at_{K}"].mean()
-            found["inner"][name] = {"ndcg_at_10": float(mean), "difference": gap, "standard_error": error}
+            gap, error = paired_difference(table, reference, MAIN_METRIC)
+            mean = (
+                table.group_by("fold", maintain_order=True)
+                .agg(pl.col(MAIN_METRIC).mean())[MAIN_METRIC]
+                .mean()
+            )
+            found["inner"][name] = {
+                "ndcg_at_10": float(mean),
+                "difference": gap,
+                "standard_error": error,
+            }
             print(f"{mean:.4f} {gap:+.4f} ± {2 * error:.4f}  {name}", flush=True)
-        content = {name: model(inputs, content=c) for name, c in contents(inputs).items()}
-        for name, variant in (content | {"cosines alone (collective EASE)": collective(inputs)}).items():
+        content = {
+            name: model(inputs, content=c) for name, c in contents(inputs).items()
+        }
+        for name, variant in (
+            content | {"cosines alone (collective EASE)": collective(inputs)}
+        ).items():
             found["cold"][name] = mean_of_draws(hidden, variant)
             print(f"{found['cold'][name]['ndcg_at_10']:.4f}  {name}", flush=True)
         for n_ratings in (1, 2, 4, 8):
             splits = new_movies(dataset, hidden, n_ratings)
             for strength in (0.0, 1.0, 10.0):
                 name = f"{n_ratings} ratings, shrinkage {strength:g}"
-                found["new"][name] = mean_of_draws(splits, model(inputs, shrinkage=strength))
+                found["new"][name] = mean_of_draws(
+                    splits, model(inputs, shrinkage=strength)
+                )
                 print(f"{found['new'][name]['ndcg_at_10']:.4f}  {name}", flush=True)
     stored.store("tried", found)
 

@@ -1,6 +1,8 @@
-"""The recommender server as it is usually written: two pickles, a DataFrame, a sort over all films. To compare with.
+"""The recommender server as it is usually written: two pickles, a DataFrame, a sort
+over all films. To compare with.
 
-USUAL_DIR names the folder of movies.pkl and similarity.pkl, which benchmarks/serving.py writes.
+USUAL_DIR names the folder of movies.pkl and similarity.pkl, which benchmarks/serving.py
+writes.
 """
 
 import os
@@ -10,8 +12,10 @@ from pathlib import Path
 from flask import Flask, Response, jsonify
 
 folder = Path(os.environ["USUAL_DIR"])
-movies = pickle.loads((folder / "movies.pkl").read_bytes())  # a pandas DataFrame: movie_id, title
-similarity = pickle.loads((folder / "similarity.pkl").read_bytes())  # (movies, movies) float64
+# a pandas DataFrame: movie_id, title
+movies = pickle.loads((folder / "movies.pkl").read_bytes())
+# (movies, movies) float64
+similarity = pickle.loads((folder / "similarity.pkl").read_bytes())
 ids, titles = movies["movie_id"].tolist(), movies["title"].tolist()
 app = Flask(__name__)
 
@@ -19,17 +23,27 @@ app = Flask(__name__)
 def by_title(title: str) -> list[dict]:
     "The ten most similar movies, as most tutorials find them."
     index = movies[movies["title"] == title].index[0]
-    distances = sorted(list(enumerate(similarity[index])), reverse=True, key=lambda pair: pair[1])  # noqa: C414
+    distances = list(enumerate(similarity[index]))
+    distances = sorted(distances, reverse=True, key=lambda pair: pair[1])
     return [
-        {"movie_id": int(movies.iloc[i].movie_id), "title": movies.iloc[i].title, "score": float(score)}
+        {
+            "movie_id": int(movies.iloc[i].movie_id),
+            "title": movies.iloc[i].title,
+            "score": float(score),
+        }
         for i, score in distances[1:11]
     ]
 
 
 def by_row(row: int) -> list[dict]:
     "The same without pandas: the row is known, and the titles are lists."
-    distances = sorted(enumerate(similarity[row]), reverse=True, key=lambda pair: pair[1])
-    return [{"movie_id": ids[i], "title": titles[i], "score": float(score)} for i, score in distances[1:11]]
+    distances = sorted(
+        enumerate(similarity[row]), reverse=True, key=lambda pair: pair[1]
+    )
+    return [
+        {"movie_id": ids[i], "title": titles[i], "score": float(score)}
+        for i, score in distances[1:11]
+    ]
 
 
 @app.route("/titles/<path:title>")

@@ -1,16 +1,31 @@
-"What all tests share: MovieLens 100k as the project has it, and a version trained from it."
+"""What all tests share: MovieLens 100k as the project has it, and a version trained
+from it."""
 
 import os
+import socket
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 from movierec.artifacts import save, set_latest
 from movierec.config import load_config
-from movierec.data import DataError, load
-from movierec.recommender import Recommender
+from movierec.data import load
+from movierec.files import DataError
+from movierec.recommender import (
+    Recommender,
+    describe_recommender,
+    write_recommender,
+)
 
-# For processes that are killed or have no room on the disk: what measures coverage would be hit as well.
-UNMEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+# For processes that are killed or have no room on the disk: what measures coverage
+# would be hit as well.
+UNMEASURED = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("COVERAGE_")
+}
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +35,9 @@ def dataset():
         return load(load_config().data_dir)
     except DataError as error:
         pytest.exit(
-            f"{error}\nThe tests need MovieLens 100k: run 'make test', or 'movierec fetch' first.", returncode=2
+            f"{error}\nThe tests need MovieLens 100k: "
+            "run 'make test', or 'movierec fetch' first.",
+            returncode=2,
         )
 
 
@@ -32,13 +49,34 @@ def recommender(dataset):
 
 def save_version(root, version, recommender):
     "Write `recommender` as a version under `root` and put it in use."
-    save(root, version, recommender.write, {"recommender": recommender.about})
+    about = {"recommender": describe_recommender(recommender)}
+    save(root, version, lambda folder: write_recommender(recommender, folder), about)
     set_latest(root, version)
 
 
 @pytest.fixture(scope="session")
 def trained_root(recommender, tmp_path_factory):
-    "A folder of versions with a trained v1.0.0 in use. Tests don't change it; those that must copy it."
+    """A folder of versions with a trained v1.0.0 in use. Tests don't change it; those
+    that must copy it."""
     root = tmp_path_factory.mktemp("trained") / "artifacts"
     save_version(root, "v1.0.0", recommender)
     return root
+
+
+def free_port():
+    "A port that nobody uses."
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_page(url, process, log):
+    "The page, once the server answers; fails if it ends, or after half a minute."
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.read().decode()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    pytest.fail(f"the server doesn't answer:\n{log.read_text()}")

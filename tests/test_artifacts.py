@@ -1,4 +1,4 @@
-"Versions on disks that fill up, in processes that are killed, and after any damage to any of their files."
+"Versions on full disks, in processes that are killed, and after any damage."
 
 import json
 import os
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,15 +17,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from movierec.artifacts import (
+    FORMAT,
     METADATA,
     Artifact,
     ArtifactError,
     FormatError,
     check_version,
+    created_at,
     latest,
+    library_versions,
     next_version,
     open_seal,
     open_version,
+    provenance,
     save,
     seal,
     set_latest,
@@ -32,37 +37,44 @@ from movierec.artifacts import (
     write_table,
 )
 from movierec.config import VERSION_PATTERN, ConfigError, load_config
-from movierec.recommender import Recommender
-from movierec.taste import TASTE_ARRAYS
+from movierec.recommender import (
+    Recommender,
+    describe_recommender,
+    write_recommender,
+)
 
-READ_BY_LOAD = [
-    *(
-        "movies.parquet",
-        "ratings.parquet",
-        "sets.npy",
-        "set_of.npy",
-        "neighbours_cosine.npy",
-        "neighbours_jaccard.npy",
-        "years.npy",
-        "vector_of.npy",
-        "tie_place.npy",
-        "places.npy",
-        METADATA,
-    ),
-    *(f"taste_{name}.npy" for name in TASTE_ARRAYS),
-]
+
+def read_by_load(root):
+    "The names of the files that a recommender reads when it is loaded."
+    names, real = [], Artifact.read
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            Artifact, "read", lambda self, n: names.append(n) or real(self, n)
+        )
+        Recommender.load(root=root)
+    return names
+
+
+def an_array(root):
+    "The name of an array that is read then."
+    return next(name for name in read_by_load(root) if name.endswith(".npy"))
 
 
 @pytest.fixture
 def copy(recommender, tmp_path):
-    "A folder with a version in use, to be damaged: the recommender, and an export that is never read."
+    "A version in use, to be damaged: a recommender, and an export that is never read."
 
     def write(folder):
-        recommender.write(folder)
+        write_recommender(recommender, folder)
         (folder / "exports").mkdir()
         (folder / "exports" / "scaler.pkl").write_bytes(pickle.dumps({"scale": 0.1}))
 
-    save(tmp_path / "artifacts", "v1.0.0", write, {"recommender": recommender.about})
+    save(
+        tmp_path / "artifacts",
+        "v1.0.0",
+        write,
+        {"recommender": describe_recommender(recommender)},
+    )
     set_latest(tmp_path / "artifacts", "v1.0.0")
     return tmp_path / "artifacts"
 
@@ -104,18 +116,24 @@ def damage(path, what):
 @pytest.mark.parametrize("what", DAMAGES)
 def test_each_file_that_is_damaged_is_refused_by_name(what, copy):
     artifact = open_version(copy)
-    names = list(artifact.metadata["files"])
-    assert set(READ_BY_LOAD) < {*names, METADATA} and artifact.verify() == []
+    names, loaded = list(artifact.metadata["files"]), read_by_load(copy)
+    assert (
+        set(names) - set(loaded) == {"exports/scaler.pkl"} and artifact.verify() == []
+    )
     for name in names:
         path = artifact.folder / name
         shutil.copyfile(path, path.with_name("good"))
         damage(path, what)
-        with pytest.raises(ArtifactError, match=re.escape(f"{artifact.version}/{name}")):
+        with pytest.raises(
+            ArtifactError, match=re.escape(f"{artifact.version}/{name}")
+        ):
             artifact.read(name)
         (problem,) = artifact.verify()
         assert name in problem
-        if name in READ_BY_LOAD:
-            with pytest.raises(ArtifactError, match=re.escape(f"{artifact.version}/{name}")):
+        if name in loaded:
+            with pytest.raises(
+                ArtifactError, match=re.escape(f"{artifact.version}/{name}")
+            ):
                 Recommender.load(root=copy)
         else:
             assert Recommender.load(root=copy).version == "v1.0.0"
@@ -134,11 +152,11 @@ def test_damaged_metadata_is_refused_by_name(what, copy):
 
 def test_metadata_with_any_one_bit_flipped_is_refused(copy):
     content = (copy / latest(copy) / METADATA).read_bytes()
-    open_seal(content, "v1.0.0")
+    open_seal(content, Path("v1.0.0"))
     accepted = []
     for bit in range(8 * len(content)):
         try:
-            open_seal(flip(content, bit), "v1.0.0")
+            open_seal(flip(content, bit), Path("v1.0.0"))
             accepted.append(bit)
         except ArtifactError as error:
             assert METADATA in str(error) or isinstance(error, FormatError)
@@ -147,7 +165,10 @@ def test_metadata_with_any_one_bit_flipped_is_refused(copy):
 
 @settings(max_examples=200)
 @given(
-    content=st.binary(max_size=60) | st.recursive(st.none() | st.text(), st.lists).map(lambda x: json.dumps(x).encode())
+    content=st.binary(max_size=60)
+    | st.recursive(st.none() | st.text(), st.lists).map(
+        lambda x: json.dumps(x).encode()
+    )
 )
 @example(content=b'{"a": "\\ud800"}')
 @example(content=b"[" * 100_000)
@@ -157,17 +178,78 @@ def test_metadata_with_any_one_bit_flipped_is_refused(copy):
 @example(content=seal({"files": {}}))
 def test_any_other_bytes_as_metadata_are_refused(content):
     with pytest.raises(ArtifactError):
-        open_seal(content, "v1.0.0")
+        open_seal(content, Path("v1.0.0"))
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"v1", b"../v1.0.0\n", b"v1.0.0 v1.0.1\n", b"\xff\xfe", b"latest\n", b"\0" * 7]
+    "content",
+    [
+        b"",
+        b"v1",
+        b"../v1.0.0\n",
+        b"v1.0.0 v1.0.1\n",
+        b"\xff\xfe",
+        b"latest\n",
+        b"\0" * 7,
+    ],
 )
 def test_a_damaged_latest_is_refused_by_name(content, copy):
     (copy / "latest").unlink()
     (copy / "latest").write_bytes(content)
     with pytest.raises(ArtifactError, match="latest"):
         Recommender.load(root=copy)
+
+
+def test_a_version_in_an_older_format_names_the_command_that_makes_a_new_one(copy):
+    save(copy, "v1.2.9", lambda folder: None, {})
+    metadata = open_version(copy, "v1.0.0").metadata
+    older = {**metadata, "format": FORMAT - 1}
+    (copy / "v1.0.0" / METADATA).write_bytes(seal(older))
+    with pytest.raises(FormatError) as error:
+        Recommender.load(root=copy)
+    assert isinstance(error.value, ArtifactError)
+    assert str(error.value) == (
+        f"v1.0.0 has format {FORMAT - 1}, this program reads {FORMAT}. Train the model "
+        "again, under the next name: 'movierec train --version v1.2.10'. "
+        "'make serve' does that itself."
+    )
+
+
+def test_what_a_version_was_made_from_is_data_settings_and_libraries(monkeypatch):
+    config, digests = load_config(), {"u.data": "06416e59"}
+    made = provenance(digests, config)
+    assert made["data_sha256"] == digests and made["libraries"] == library_versions()
+    assert made == provenance(digests, load_config(model={"dir": "/elsewhere"}))
+    for other in (
+        provenance({"u.data": "0"}, config),
+        provenance(digests, load_config(similarity={"methods": ["cosine"]})),
+        provenance(digests, load_config(taste={"ridge": 11})),
+        provenance(digests, load_config(model={"max_matrix_movies": 1})),
+    ):
+        assert other != made
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert created_at() == "1970-01-01T00:00:00+00:00"
+
+
+def test_versions_are_told_apart_by_identity_and_never_raise(copy):
+    one, two = open_version(copy), open_version(copy)
+    assert one == one and one != two and len({one, two}) == 2
+
+
+def test_a_file_is_read_once_and_what_was_verified_is_what_is_parsed(copy, monkeypatch):
+    artifact, name = open_version(copy), an_array(copy)
+    expected, real, reads = artifact.array(name), Path.read_bytes, []
+
+    def read_and_change(path):
+        content = real(path)
+        reads.append(path.name)
+        path.write_bytes(b"another file")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_change)
+    assert (artifact.array(name) == expected).all() and reads == [name]
+    with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+        artifact.array(name)
 
 
 def test_a_version_under_another_name_is_refused(copy):
@@ -189,7 +271,11 @@ def test_loading_calls_no_unpickler(trained_root, monkeypatch):
     with pytest.raises(AssertionError):
         pickle.loads(pickle.dumps(1))
     rec = Recommender.load(root=trained_root)
-    assert rec.similar(1).to_dict() == expected and rec.search("fargo") and rec.explain(1, 50)
+    assert (
+        rec.similar(1).to_dict() == expected
+        and rec.search("fargo")
+        and rec.explain(1, 50)
+    )
 
 
 class Bomb:
@@ -200,19 +286,26 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["object array", "plain pickle"])
-def test_a_pickle_in_place_of_an_array_is_refused_though_its_digest_is_right(kind, trained_root, tmp_path, monkeypatch):
+def test_a_pickle_in_place_of_an_array_is_refused_though_its_digest_is_right(
+    kind, trained_root, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
 
     def write(folder):
-        recommender.write(folder)
+        write_recommender(recommender, folder)
         if kind == "object array":
-            np.save(folder / "years.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+            np.save(folder / name, np.array([Bomb()], dtype=object), allow_pickle=True)
         else:
-            (folder / "years.npy").write_bytes(pickle.dumps(Bomb()))
+            (folder / name).write_bytes(pickle.dumps(Bomb()))
 
-    recommender = Recommender.load(root=trained_root)
-    save(tmp_path / "artifacts", "v1.0.0", write, {"recommender": recommender.about})
-    with pytest.raises(ArtifactError, match=re.escape("years.npy")):
+    recommender, name = Recommender.load(root=trained_root), an_array(trained_root)
+    save(
+        tmp_path / "artifacts",
+        "v1.0.0",
+        write,
+        {"recommender": describe_recommender(recommender)},
+    )
+    with pytest.raises(ArtifactError, match=re.escape(name)):
         Recommender.load("v1.0.0", tmp_path / "artifacts")
     assert not (tmp_path / "bomb").exists()
 
@@ -225,29 +318,44 @@ def write_two(folder):
     (folder / "below").mkdir()
     np.save(folder / "numbers.npy", np.arange(5000))
     write_table(
-        pl.DataFrame({"title": ["Misérables, Les (1995)"] * 50, "year": [1995] * 50}), folder / "below" / "t.parquet"
+        pl.DataFrame({"title": ["Misérables, Les (1995)"] * 50, "year": [1995] * 50}),
+        folder / "below" / "t.parquet",
     )
 
 
 def contents(folder):
     "The content of every file below `folder`."
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_what_is_saved_twice_has_the_same_bytes_and_is_read_back(tmp_path):
-    one, two = (save(tmp_path / name, "v1.0.0", write_two, {"b": 1, "a": "é"}) for name in ("one", "two"))
+    one, two = (
+        save(tmp_path / name, "v1.0.0", write_two, {"b": 1, "a": "é"})
+        for name in ("one", "two")
+    )
     assert contents(one) == contents(two)
     artifact = open_version(tmp_path / "one", "v1.0.0")
     assert sorted(artifact.metadata["files"]) == ["below/t.parquet", "numbers.npy"]
-    assert artifact.array("numbers.npy").sum() == sum(range(5000)) and len(artifact.table("below/t.parquet")) == 50
+    assert (
+        artifact.array("numbers.npy").sum() == sum(range(5000))
+        and len(artifact.table("below/t.parquet")) == 50
+    )
 
 
-def test_the_trained_files_are_those_that_the_recommender_writes(trained_root, tmp_path):
+def test_the_trained_files_are_those_that_the_recommender_writes(
+    trained_root, tmp_path
+):
     rec = Recommender.load(root=trained_root)
-    rec.write(tmp_path)
+    write_recommender(rec, tmp_path)
     written = contents(tmp_path)
     assert written == {
-        name: content for name, content in contents(trained_root / rec.version).items() if name in written
+        name: content
+        for name, content in contents(trained_root / rec.version).items()
+        if name in written
     }
 
 
@@ -266,7 +374,9 @@ def write(folder):
 def run(script, *arguments):
     "Run Python code in a process of its own."
     command = [sys.executable, "-c", SAVE + script, *map(str, arguments)]
-    return subprocess.run(command, env=UNMEASURED, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, env=UNMEASURED, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture
@@ -280,21 +390,32 @@ def root(tmp_path):
 @pytest.mark.parametrize("bytes_allowed", [0, 100, 30_000])
 def test_a_full_disk_changes_nothing(bytes_allowed, root):
     before = contents(root)
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_allowed},) * 2)\n"
+    limits = f"({bytes_allowed},) * 2"
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, {limits})\n"
     done = run(limit + "save(root, version, write, {})", root, "v1.0.1")
     message = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and message.startswith(
         "movierec.artifacts.ArtifactError: version v1.0.1 can't be written"
     )
     assert "Nothing was changed" in message
-    assert contents(root) == before and sorted(p.name for p in root.iterdir()) == ["latest", "v1.0.0"]
+    assert contents(root) == before and sorted(p.name for p in root.iterdir()) == [
+        "latest",
+        "v1.0.0",
+    ]
 
 
 def test_a_full_disk_while_latest_is_moved_leaves_the_old_version_in_use(root):
     save(root, "v1.0.1", write_two, {})
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-    done = run(limit + "from movierec.artifacts import set_latest; set_latest(root, version)", root, "v1.0.1")
-    assert "ArtifactError" in done.stderr and "latest can't be written: File too large" in done.stderr
+    done = run(
+        limit + "from movierec.artifacts import set_latest; set_latest(root, version)",
+        root,
+        "v1.0.1",
+    )
+    assert (
+        "ArtifactError" in done.stderr
+        and "latest can't be written: File too large" in done.stderr
+    )
     assert open_version(root).version == "v1.0.0"
     assert sorted(p.name for p in root.iterdir()) == ["latest", "v1.0.0", "v1.0.1"]
 
@@ -311,13 +432,22 @@ save(root, version, write, {})
 """
 
 
-@pytest.mark.parametrize("n", [1, 3, 4, 5, 6])  # the first and last file, metadata.json, the folder, the root
-def test_killed_while_saving_the_old_version_stays_in_use_and_the_next_save_works(n, root):
+@pytest.mark.parametrize(
+    "n", [1, 3, 4, 5, 6]
+)  # the first and last file, metadata.json, the folder, the root
+def test_killed_while_saving_the_old_version_stays_in_use_and_the_next_save_works(
+    n, root
+):
     before = contents(root / "v1.0.0")
     assert run(KILLED, root, "v1.0.1", n).returncode == -9
-    assert contents(root / "v1.0.0") == before and open_version(root).version == "v1.0.0"
+    assert (
+        contents(root / "v1.0.0") == before and open_version(root).version == "v1.0.0"
+    )
     if n == 6:  # only the root's own entry was still to be synced: the version is whole
-        assert open_version(root, "v1.0.1").verify() == [] and versions(root) == ["v1.0.0", "v1.0.1"]
+        assert open_version(root, "v1.0.1").verify() == [] and versions(root) == [
+            "v1.0.0",
+            "v1.0.1",
+        ]
     else:
         assert versions(root) == ["v1.0.0"] and next_version(root) == "v1.0.1"
         save(root, "v1.0.1", write_two, {})
@@ -340,7 +470,10 @@ def test_a_writer_that_fails_leaves_nothing(root):
     before = contents(root)
     with pytest.raises(ZeroDivisionError):
         save(root, "v1.0.1", write, {})
-    assert contents(root) == before and sorted(p.name for p in root.iterdir()) == ["latest", "v1.0.0"]
+    assert contents(root) == before and sorted(p.name for p in root.iterdir()) == [
+        "latest",
+        "v1.0.0",
+    ]
 
 
 def test_of_two_processes_that_save_one_version_exactly_one_wins(root):
@@ -353,14 +486,20 @@ def slow(folder):
 save(root, version, slow, {})
 """
     command = [sys.executable, "-c", SAVE + script, str(root), "v1.0.1"]
-    both = [subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True) for name in ("one", "two")]
+    both = [
+        subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
     messages = [process.communicate(timeout=60)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
     (lost,) = filter(None, messages)
     assert re.search(r"ArtifactError: .*v1\.0\.1", lost)
     winner = "one" if both[0].returncode == 0 else "two"
     artifact = open_version(root, "v1.0.1")
-    assert artifact.verify() == [] and {winner} == {"one", "two"} & artifact.metadata["files"].keys()
+    assert (
+        artifact.verify() == []
+        and {winner} == {"one", "two"} & artifact.metadata["files"].keys()
+    )
     assert sorted(p.name for p in root.iterdir()) == ["latest", "v1.0.0", "v1.0.1"]
 
 
@@ -396,13 +535,19 @@ def test_a_file_where_the_folder_of_versions_should_be(tmp_path):
 @given(
     name=st.text(max_size=20)
     | st.from_regex(VERSION_PATTERN)
-    | st.lists(st.sampled_from(["v", "1", ".", "/", "\\", "0", "-", "\0", "\n", "..", "~", "\u0661"])).map("".join)
+    | st.lists(
+        st.sampled_from(
+            ["v", "1", ".", "/", "\\", "0", "-", "\0", "\n", "..", "~", "\u0661"]
+        )
+    ).map("".join)
 )
 @example(name="v1.0.0\n")
 @example(name="v1.0.0/../../x")
 @example(name="v1.0.0/")
 @example(name="v\uff11.0.0")
-def test_a_version_that_is_accepted_is_a_plain_folder_name_and_config_agrees(name, tmp_path_factory):
+def test_a_version_that_is_accepted_is_a_plain_folder_name_and_config_agrees(
+    name, tmp_path_factory
+):
     root = tmp_path_factory.getbasetemp()
     try:
         accepted = check_version(name)
@@ -414,7 +559,10 @@ def test_a_version_that_is_accepted_is_a_plain_folder_name_and_config_agrees(nam
         assert not (root / "never").exists()
     else:
         assert accepted == name == load_config(model={"version": name}).model.version
-        assert re.fullmatch(r"v[0-9]+\.[0-9]+\.[0-9]+", name) and (root / name).parent == root
+        assert (
+            re.fullmatch(r"v[0-9]+\.[0-9]+\.[0-9]+", name)
+            and (root / name).parent == root
+        )
 
 
 @settings(max_examples=100)
@@ -427,8 +575,15 @@ def test_versions_are_in_numeric_order_and_the_next_one_is_new(numbers):
             return True
 
         def iterdir(self):
-            names = [f"v{a}.{b}.{c}" for a, b, c in numbers] + ["v1.0", ".v1.0.0.ab.partial", "latest"]
-            return [type("P", (), {"name": name, "is_dir": lambda self: True})() for name in names]
+            names = [f"v{a}.{b}.{c}" for a, b, c in numbers] + [
+                "v1.0",
+                ".v1.0.0.ab.partial",
+                "latest",
+            ]
+            return [
+                type("P", (), {"name": name, "is_dir": lambda self: True})()
+                for name in names
+            ]
 
     assert versions(Root()) == [f"v{a}.{b}.{c}" for a, b, c in sorted(numbers)]
     assert check_version(next_version(Root())) not in versions(Root())

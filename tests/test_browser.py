@@ -20,7 +20,10 @@ from movierec.web import create_app, said_title
 
 STATIC = Path(web.__file__).with_name("static")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -44,21 +47,26 @@ PAGES = [
     "/api",
 ]
 FAILURES = ["/movies/99999", "/movies/1?year_from=1999&year_to=1990", "/?genre=Opera"]
-SCREENS = {"phone": (390, 844), "small phone": (320, 568), "tablet": (768, 1024), "desktop": (1280, 900)}
+SCREENS = {
+    "phone": (390, 844),
+    "small phone": (320, 568),
+    "tablet": (768, 1024),
+    "desktop": (1280, 900),
+}
 
 
 @pytest.fixture(scope="module")
 def browser():
     "Chromium, without a window."
     if BROWSER is None:
-        message = (
-            "no chromium, chromium-browser or google-chrome on the PATH; on Debian or Ubuntu: apt-get install chromium"
-        )
+        message = "no chromium, chromium-browser or google-chrome on the PATH; on Debian or Ubuntu: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=ARGUMENTS)
+        chromium = playwright.chromium.launch(
+            executable_path=BROWSER, headless=True, args=ARGUMENTS
+        )
         yield chromium
         chromium.close()
 
@@ -68,7 +76,10 @@ def server(trained_root, tmp_path_factory):
     "The address of `flask --app movierec.web run`, which people type."
     home = tmp_path_factory.mktemp("server")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
-    environment |= {"MOVIEREC_HOME": str(home), "MOVIEREC_MODEL__DIR": str(trained_root)}
+    environment |= {
+        "MOVIEREC_HOME": str(home),
+        "MOVIEREC_MODEL__DIR": str(trained_root),
+    }
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -154,14 +165,23 @@ def test_from_a_search_to_a_filtered_list_by_keyboard(open_page, recommender):
     page.wait_for_url("**/movies/1")
     assert page.get_by_role("heading", level=1).inner_text() == "Toy Story 1995"
     assert shown(page) == expected(recommender, 1)
-    assert "both Animation, Children's and Comedy" in page.locator(".why").first.text_content()
+    assert (
+        "both Animation, Children's and Comedy"
+        in page.locator(".why").first.text_content()
+    )
 
     tab_to(page, page.get_by_role("link", name="Jaccard"))
     page.keyboard.press("Enter")
     page.wait_for_url("**method=jaccard")
-    assert page.get_by_role("link", name="Jaccard").get_attribute("aria-current") == "true"
+    assert (
+        page.get_by_role("link", name="Jaccard").get_attribute("aria-current") == "true"
+    )
     assert page.get_by_role("link", name="Cosine").get_attribute("aria-current") is None
-    assert shown(page) == expected(recommender, 1, method="jaccard") != expected(recommender, 1)
+    assert (
+        shown(page)
+        == expected(recommender, 1, method="jaccard")
+        != expected(recommender, 1)
+    )
 
     tab_to(page, page.locator("summary"))
     page.keyboard.press("Enter")
@@ -173,7 +193,9 @@ def test_from_a_search_to_a_filtered_list_by_keyboard(open_page, recommender):
     tab_to(page, page.get_by_role("button", name="Show", exact=True))
     page.keyboard.press("Enter")
     page.wait_for_url("**year_to=1960**")
-    assert shown(page) == expected(recommender, 1, method="jaccard", genres=["Musical"], years=(None, 1960))
+    assert shown(page) == expected(
+        recommender, 1, method="jaccard", genres=["Musical"], years=(None, 1960)
+    )
     assert page.get_by_label("Musical", exact=True).is_checked()
 
     tab_to(page, page.locator(".similar .film-link").first)
@@ -220,7 +242,9 @@ def test_the_first_tab_skips_to_the_content(open_page):
     page = open_page("/movies/1")
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the content")
-    assert skip.evaluate("element => element === document.activeElement && element.getBoundingClientRect().width > 50")
+    assert skip.evaluate(
+        "element => element === document.activeElement && element.getBoundingClientRect().width > 50"
+    )
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
 
@@ -228,7 +252,10 @@ def test_the_first_tab_skips_to_the_content(open_page):
 def test_what_has_the_focus_can_be_seen(open_page):
     page = open_page("/movies/1")
     tab_to(page, page.get_by_role("link", name="Jaccard"))
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert (
+        page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        == "solid"
+    )
 
 
 def test_the_parts_of_a_page_have_names(open_page):
@@ -242,7 +269,9 @@ def test_the_parts_of_a_page_have_names(open_page):
             "[...document.querySelectorAll('input:not([type=hidden])')].every(i => i.labels.length == 1)"
         ), path
         assert (
-            page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size")
+            page.evaluate(
+                "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
+            )
             == page.locator("[id]").count()
         )
 
@@ -252,7 +281,9 @@ def test_no_screen_has_to_be_scrolled_sideways(open_page, screen):
     page = open_page(viewport={"width": screen[0], "height": screen[1]})
     for path in PAGES:
         page.goto(path)
-        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+        page.evaluate(
+            "document.querySelectorAll('details').forEach(details => { details.open = true })"
+        )
         assert page.evaluate("document.documentElement.scrollWidth") <= screen[0], path
 
 
@@ -298,7 +329,9 @@ def test_light_and_dark_are_both_readable(open_page, scheme):
 
 
 def test_failures_fit_the_screen_too(browser, server):
-    with browser.new_context(base_url=server, viewport={"width": 320, "height": 568}) as context:
+    with browser.new_context(
+        base_url=server, viewport={"width": 320, "height": 568}
+    ) as context:
         page = context.new_page()
         for path in FAILURES:
             assert page.goto(path).status >= 400
@@ -310,11 +343,19 @@ def test_a_page_is_small(browser, server):
     for path in PAGES:
         with browser.new_context(base_url=server) as context:
             page, responses = context.new_page(), []
-            page.on("response", lambda response, responses=responses: responses.append(response))
+            page.on(
+                "response",
+                lambda response, responses=responses: responses.append(response),
+            )
             page.goto(path, wait_until="networkidle")
-            sizes = {urlsplit(response.url).path: len(response.body()) for response in responses}
+            sizes = {
+                urlsplit(response.url).path: len(response.body())
+                for response in responses
+            }
             sizes.pop("/api/v1/map", None)  # the map's data
-            assert {"/static/style.css", "/static/script.js"} <= sizes.keys() and sum(sizes.values()) < 100_000, (
+            assert {"/static/style.css", "/static/script.js"} <= sizes.keys() and sum(
+                sizes.values()
+            ) < 100_000, (
                 path,
                 sizes,
             )
@@ -331,13 +372,18 @@ def test_suggestions_by_keyboard(open_page):
     page.keyboard.type("star")
     options = page.get_by_role("listbox", name="Films").get_by_role("option")
     options.first.wait_for()
-    assert box.get_attribute("aria-expanded") == "true" and options.first.inner_text() == "Star Wars 1977"
+    assert (
+        box.get_attribute("aria-expanded") == "true"
+        and options.first.inner_text() == "Star Wars 1977"
+    )
     assert box.get_attribute("aria-activedescendant") is None
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
     assert options.first.get_attribute("aria-selected") == "true"
-    assert box.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    assert box.get_attribute("aria-activedescendant") == options.first.get_attribute(
+        "id"
+    )
     page.keyboard.press("ArrowUp")  # around to the last
     assert options.last.get_attribute("aria-selected") == "true"
     page.keyboard.press("Escape")
@@ -372,7 +418,10 @@ def test_what_is_typed_after_a_choice_counts(open_page):
     page.keyboard.type(" trek: generations")
     page.keyboard.press("Enter")  # before there are new suggestions
     page.wait_for_url("**/movies/*")
-    assert page.get_by_role("heading", level=1).inner_text() == "Star Trek: Generations 1994"
+    assert (
+        page.get_by_role("heading", level=1).inner_text()
+        == "Star Trek: Generations 1994"
+    )
 
 
 def test_no_suggestion_outlives_its_question(open_page):
@@ -383,15 +432,24 @@ def test_no_suggestion_outlives_its_question(open_page):
     page.route("**/api/v1/movies?*", lambda route: route.fulfill(status=503, body="{}"))
     with page.expect_response("**/api/v1/movies?*"):
         box.fill("star trek")
-    page.wait_for_function("() => document.querySelector('[role=combobox]').getAttribute('aria-expanded') == 'false'")
+    page.wait_for_function(
+        "() => document.querySelector('[role=combobox]').getAttribute('aria-expanded') == 'false'"
+    )
     assert options.count() == 0
     page.unroute("**/api/v1/movies?*")
     open_page.trouble.clear()  # Chromium reports the 503
     box.fill("star wars")
     options.first.wait_for()
-    assert page.get_by_role("search").get_by_role("status").inner_text().startswith(f"{options.count()} film")
+    assert (
+        page.get_by_role("search")
+        .get_by_role("status")
+        .inner_text()
+        .startswith(f"{options.count()} film")
+    )
     box.fill("")
-    page.wait_for_function("() => document.querySelector('.search [role=status]').textContent == ''")
+    page.wait_for_function(
+        "() => document.querySelector('.search [role=status]').textContent == ''"
+    )
 
 
 def test_suggestions_fail_quietly(open_page):
@@ -414,14 +472,18 @@ def test_the_variety_slider(open_page, recommender):
         page.keyboard.press("ArrowRight")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_url("**diversity=0.5**")
-    assert shown(page) == expected(recommender, 1, diversity=0.5, method="cosine") != expected(recommender, 1)
+    assert (
+        shown(page)
+        == expected(recommender, 1, diversity=0.5, method="cosine")
+        != expected(recommender, 1)
+    )
 
 
 def give(page, title, stars):
     "Rate a film as a person does."
-    page.get_by_role("group", name=f"Your rating of {title}", exact=True).get_by_label(f"{stars} of 5").check(
-        force=True
-    )
+    page.get_by_role("group", name=f"Your rating of {title}", exact=True).get_by_label(
+        f"{stars} of 5"
+    ).check(force=True)
 
 
 def listed(page):
@@ -434,13 +496,22 @@ def test_for_you(open_page, recommender):
     page = open_page("/movies/100")
     give(page, "Fargo", 5)
     page.get_by_role("link", name="For you").click()
-    first = [said_title(item["title"], item["year"])[0] for item in recommender.recommend({100: 5}, 12).items]
+    first = [
+        said_title(item["title"], item["year"])[0]
+        for item in recommender.recommend({100: 5}, 12).items
+    ]
     assert listed(page) == first
-    assert "because you liked Fargo (1996)" in page.locator(".list .why").first.text_content()
+    assert (
+        "because you liked Fargo (1996)"
+        in page.locator(".list .why").first.text_content()
+    )
     assert page.locator(".rated").get_by_text("Fargo").is_visible()
     with page.expect_response("**/for-you"):
         give(page, "Star Wars", 1)
-    both = [said_title(item["title"], item["year"])[0] for item in recommender.recommend({50: 1, 100: 5}, 12).items]
+    both = [
+        said_title(item["title"], item["year"])[0]
+        for item in recommender.recommend({50: 1, 100: 5}, 12).items
+    ]
     page.wait_for_function(
         "titles => [...document.querySelectorAll('.list .name')].map(e => e.textContent).join() == titles",
         arg=",".join(both),
@@ -455,10 +526,16 @@ def test_for_you(open_page, recommender):
         page.get_by_role("button", name="Remove Star Wars").click()
     page.get_by_role("button", name="Forget them all").click()
     assert page.get_by_role("heading", name="Your ratings").count() == 0
-    assert page.evaluate("localStorage.getItem('movierec.ratings')") == "{}" and page.context.cookies() == []
+    assert (
+        page.evaluate("localStorage.getItem('movierec.ratings')") == "{}"
+        and page.context.cookies() == []
+    )
 
 
-@pytest.mark.parametrize("stored", ["not JSON", "[1]", '{"50": {"title": "<img src=x>", "stars": 9}, "x": 1}', "null"])
+@pytest.mark.parametrize(
+    "stored",
+    ["not JSON", "[1]", '{"50": {"title": "<img src=x>", "stars": 9}, "x": 1}', "null"],
+)
 def test_ratings_that_somebody_has_broken_are_ignored(open_page, stored):
     page = open_page("/for-you")
     page.evaluate("stored => localStorage.setItem('movierec.ratings', stored)", stored)
@@ -469,20 +546,25 @@ def test_ratings_that_somebody_has_broken_are_ignored(open_page, stored):
 
 def test_ratings_of_films_that_are_gone_are_left_out_and_titles_are_text(open_page):
     page = open_page("/for-you")
-    stored = (
-        '{"99999": {"title": "<img src=x onerror=alert(1)>", "stars": 5}, "50": {"title": "Star Wars", "stars": 5}}'
-    )
+    stored = '{"99999": {"title": "<img src=x onerror=alert(1)>", "stars": 5}, "50": {"title": "Star Wars", "stars": 5}}'
     page.evaluate("stored => localStorage.setItem('movierec.ratings', stored)", stored)
     page.reload()
-    assert len(listed(page)) == 12 and page.get_by_text("1 of your ratings is of a film").is_visible()
-    assert page.locator("img").count() == 0 and page.get_by_text("<img src=x").is_visible()
+    assert (
+        len(listed(page)) == 12
+        and page.get_by_text("1 of your ratings is of a film").is_visible()
+    )
+    assert (
+        page.locator("img").count() == 0 and page.get_by_text("<img src=x").is_visible()
+    )
 
 
 def test_a_list_that_cant_be_had_says_so(open_page):
     page = open_page("/for-you")
     page.context.set_offline(True)
     give(page, "Fargo", 4)
-    page.get_by_role("alert").get_by_text("be had just now. Your ratings are safe").wait_for()
+    page.get_by_role("alert").get_by_text(
+        "be had just now. Your ratings are safe"
+    ).wait_for()
     page.context.set_offline(False)
     open_page.trouble.clear()  # Chromium reports what could not be reached
     give(page, "Fargo", 5)
@@ -513,7 +595,9 @@ PIXELS = """genre => {
 def settled(page):
     "Wait until the map is drawn."
     page.locator("[data-map][data-ready]").wait_for()
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def test_the_map(open_page):
@@ -524,8 +608,12 @@ def test_the_map(open_page):
     assert drawn > 10_000 and westerns > 50
     page.get_by_role("button", name="Drama").click()
     settled(page)
-    assert page.get_by_role("button", name="Drama").get_attribute("aria-pressed") == "true"
-    assert page.evaluate(PIXELS, "Horror")[1] < 50 < page.evaluate(PIXELS, "Drama")[1]  # the others are pale now
+    assert (
+        page.get_by_role("button", name="Drama").get_attribute("aria-pressed") == "true"
+    )
+    assert (
+        page.evaluate(PIXELS, "Horror")[1] < 50 < page.evaluate(PIXELS, "Drama")[1]
+    )  # the others are pale now
     page.get_by_role("button", name="Drama").click()
     page.get_by_role("button", name="Zoom in").click()
     settled(page)
@@ -553,7 +641,10 @@ def test_the_map_leads_to_films_by_keyboard_alone(open_page):
     assert chosen and chosen != first
     page.keyboard.press("Enter")
     page.wait_for_url("**/movies/*")
-    assert page.get_by_role("heading", level=1).inner_text() == chosen.split(" · ")[0].strip()
+    assert (
+        page.get_by_role("heading", level=1).inner_text()
+        == chosen.split(" · ")[0].strip()
+    )
 
 
 def test_only_the_first_button_of_the_mouse_opens_a_film(open_page):
@@ -580,7 +671,9 @@ def test_on_a_films_page_the_wheel_scrolls_the_page(open_page):
     page.wait_for_function("before => scrollY < before", arg=before)
 
 
-def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(open_page, recommender):
+def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(
+    open_page, recommender
+):
     page = open_page("/movies/50")
     page.locator("canvas").scroll_into_view_if_needed()
     settled(page)
@@ -613,7 +706,9 @@ def test_the_map_can_be_dragged_without_leading_away(open_page):
     page.mouse.move(box["x"] + 300, box["y"] + 260, steps=5)
     page.mouse.up()
     settled(page)
-    assert page.locator("canvas").screenshot() != before and page.url.endswith("/map?film=1")
+    assert page.locator("canvas").screenshot() != before and page.url.endswith(
+        "/map?film=1"
+    )
 
 
 def test_the_map_follows_the_colour_scheme(open_page):
@@ -636,7 +731,9 @@ def test_a_map_that_cant_be_loaded_says_so(browser, server):
 
 def test_a_browser_that_keeps_nothing_says_so(browser, server):
     with browser.new_context(base_url=server) as context:
-        context.add_init_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+        context.add_init_script(
+            "Storage.prototype.setItem = () => { throw new Error('full') }"
+        )
         page = context.new_page()
         page.goto("/movies/50")
         page.get_by_label("5 of 5").click(force=True)
@@ -650,13 +747,17 @@ def test_a_browser_that_keeps_nothing_says_so(browser, server):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", [*PAGES, *FAILURES, "/nothing"])
 def test_axe_finds_nothing(browser, server, path, scheme):
-    with browser.new_context(base_url=server, color_scheme=scheme, viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(
+        base_url=server, color_scheme=scheme, viewport={"width": 1280, "height": 900}
+    ) as context:
         context.add_init_script(
             'localStorage.setItem(\'movierec.ratings\', \'{"50": {"title": "Star Wars", "stars": 5}}\')'
         )
         page = context.new_page()
         page.goto(path, wait_until="networkidle")
-        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+        page.evaluate(
+            "document.querySelectorAll('details').forEach(details => { details.open = true })"
+        )
         if page.get_by_role("combobox").count():
             page.get_by_role("combobox").fill("star")
             page.get_by_role("option").first.wait_for()
@@ -664,27 +765,49 @@ def test_axe_finds_nothing(browser, server, path, scheme):
         assert results.violations_count == 0, results.generate_report()
 
 
-@pytest.mark.parametrize("path", ["/", "/movies/1", "/for-you", "/map", "/api", "/movies/99999"])
+@pytest.mark.parametrize(
+    "path", ["/", "/movies/1", "/for-you", "/map", "/api", "/movies/99999"]
+)
 def test_axe_finds_nothing_on_a_phone(browser, server, path):
-    with browser.new_context(base_url=server, viewport={"width": 390, "height": 844}, has_touch=True) as context:
+    with browser.new_context(
+        base_url=server, viewport={"width": 390, "height": 844}, has_touch=True
+    ) as context:
         page = context.new_page()
         page.goto(path, wait_until="networkidle")
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
 
 
-def test_axe_finds_nothing_where_there_is_no_model_or_all_went_wrong(browser, tmp_path, monkeypatch):
-    client = create_app(load_config(model={"dir": tmp_path / "artifacts"})).test_client()
+def test_axe_finds_nothing_where_there_is_no_model_or_all_went_wrong(
+    browser, tmp_path, monkeypatch
+):
+    client = create_app(
+        load_config(model={"dir": tmp_path / "artifacts"})
+    ).test_client()
     untrained = client.get("/")
     monkeypatch.setattr(web, "current_model", lambda: 1 / 0)
     failed = client.get("/")
     assert (untrained.status_code, failed.status_code) == (503, 500)
     with browser.new_context() as context:
         page = context.new_page()
-        page.route("**/static/*", lambda route: route.fulfill(path=STATIC / urlsplit(route.request.url).path[8:]))
-        page.route("**/untrained", lambda route: route.fulfill(body=untrained.text, content_type="text/html"))
-        page.route("**/failed", lambda route: route.fulfill(body=failed.text, content_type="text/html"))
-        for path, heading in {"untrained": "No trained model yet", "failed": "Internal Server Error"}.items():
+        page.route(
+            "**/static/*",
+            lambda route: route.fulfill(
+                path=STATIC / urlsplit(route.request.url).path[8:]
+            ),
+        )
+        page.route(
+            "**/untrained",
+            lambda route: route.fulfill(body=untrained.text, content_type="text/html"),
+        )
+        page.route(
+            "**/failed",
+            lambda route: route.fulfill(body=failed.text, content_type="text/html"),
+        )
+        for path, heading in {
+            "untrained": "No trained model yet",
+            "failed": "Internal Server Error",
+        }.items():
             page.goto(f"http://127.0.0.1:9/{path}")
             assert page.get_by_role("heading", level=1).inner_text() == heading
             results = Axe().run(page)
@@ -698,6 +821,12 @@ CUT_OFF = """[...document.querySelectorAll('.lettering')].filter(letters =>
 
 def test_no_poster_cuts_its_title_off(open_page):
     page = open_page("/?genre=Documentary")
-    for path in ("/?genre=Documentary", "/?genre=Sci-Fi", "/?genre=Musical", "/?year_to=1945", "/movies/1184"):
+    for path in (
+        "/?genre=Documentary",
+        "/?genre=Sci-Fi",
+        "/?genre=Musical",
+        "/?year_to=1945",
+        "/movies/1184",
+    ):
         page.goto(path)
         assert page.evaluate(CUT_OFF) == []

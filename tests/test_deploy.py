@@ -45,16 +45,26 @@ class Production:
     def __init__(self, root, folder):
         self.port, self.log = free_port(), folder / "log"
         command = [
-            part.replace("0.0.0.0", "127.0.0.1").replace("8000", str(self.port)) for part in instruction("\nCMD")
+            part.replace("0.0.0.0", "127.0.0.1").replace("8000", str(self.port))
+            for part in instruction("\nCMD")
         ]
         program = Path(sys.executable).with_name(command[0])
         (folder / "prometheus").mkdir()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")
+        }
         environment |= {"MOVIEREC_HOME": str(folder), "MOVIEREC_MODEL__DIR": str(root)}
-        environment |= {"PROMETHEUS_MULTIPROC_DIR": str(folder / "prometheus"), "PYTHONUNBUFFERED": "1"}
+        environment |= {
+            "PROMETHEUS_MULTIPROC_DIR": str(folder / "prometheus"),
+            "PYTHONUNBUFFERED": "1",
+        }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [program, *command[1:]], env=environment, cwd=folder, stdout=log, stderr=log
+                [program, *command[1:]],
+                env=environment,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -68,15 +78,21 @@ class Production:
 
     def get(self, path):
         "Status and content."
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        ) as connection:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read()
 
     def health(self):
         "The exit status of the Dockerfile's health check."
-        command = [part.replace("8000", str(self.port)) for part in instruction("HEALTHCHECK")]
-        return subprocess.run([sys.executable, *command[1:]], capture_output=True, timeout=30).returncode
+        command = [
+            part.replace("8000", str(self.port)) for part in instruction("HEALTHCHECK")
+        ]
+        return subprocess.run(
+            [sys.executable, *command[1:]], capture_output=True, timeout=30
+        ).returncode
 
     def stop(self):
         "End it as a container is ended, and say with which status it went."
@@ -104,17 +120,34 @@ def test_the_servers_of_the_image_answer_as_one(production):
     assert production.health() == 0
     for _ in range(40):
         assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
-    assert production.get("/nothing")[0] == 404 and production.get("/?q=qqqqqqq")[0] == 200
+    assert (
+        production.get("/nothing")[0] == 404 and production.get("/?q=qqqqqqq")[0] == 200
+    )
     status, content = production.get("/metrics")
-    numbers = dict(line.rsplit(" ", 1) for line in content.decode().splitlines() if not line.startswith("#"))
+    numbers = dict(
+        line.rsplit(" ", 1)
+        for line in content.decode().splitlines()
+        if not line.startswith("#")
+    )
     route = 'method="GET",route="/api/v1/movies/<movie_id>/similar",status="200"'
-    assert status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40  # of both processes together
+    assert (
+        status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40
+    )  # of both processes together
     assert float(numbers['movierec_recommendations_total{kind="similar"}']) == 40
     assert float(numbers["movierec_unknown_titles_total"]) == 1
-    assert 'movierec_model_info{digest="' in content.decode() and 'version="v1.0.0"' in content.decode()
-    lines = [json.loads(line) for line in production.log.read_text().splitlines() if line.startswith("{")]
+    assert (
+        'movierec_model_info{digest="' in content.decode()
+        and 'version="v1.0.0"' in content.decode()
+    )
+    lines = [
+        json.loads(line)
+        for line in production.log.read_text().splitlines()
+        if line.startswith("{")
+    ]
     asked = [line for line in lines if line.get("path") == "/api/v1/movies/50/similar"]
-    assert len(asked) == 40 and all(len(line["request_id"]) == 32 and line["latency_seconds"] > 0 for line in asked)
+    assert len(asked) == 40 and all(
+        len(line["request_id"]) == 32 and line["latency_seconds"] > 0 for line in asked
+    )
     assert production.stop() == 0
     assert production.health() != 0
     assert "Traceback" not in production.log.read_text()
@@ -122,9 +155,15 @@ def test_the_servers_of_the_image_answer_as_one(production):
 
 def workers(production):
     "The processes that answer."
-    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in found.splitlines()]
-    return [int(pid) for pid, parent, args in rows if int(parent) == production.process.pid and "tracker" not in args]
+    return [
+        int(pid)
+        for pid, parent, args in rows
+        if int(parent) == production.process.pid and "tracker" not in args
+    ]
 
 
 def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(production):
@@ -134,8 +173,12 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while len(set(workers(production)) - {before[0]}) < 2 and time.monotonic() < deadline:
-        with suppress(ConnectionResetError):  # the dead one's socket may still take a connection
+    while (
+        len(set(workers(production)) - {before[0]}) < 2 and time.monotonic() < deadline
+    ):
+        with suppress(
+            ConnectionResetError
+        ):  # the dead one's socket may still take a connection
             assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
         time.sleep(0.1)
     after = workers(production)
@@ -168,14 +211,25 @@ POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: appli
 )  # fmt: skip
 def test_what_no_browser_sends_is_survived(hardened, sent):
     answer = b""
-    with socket.create_connection(("127.0.0.1", hardened.port), timeout=10) as connection, suppress(OSError):
-        connection.sendall(sent)  # a server may hang up at any moment: before the end, or before we do
+    with (
+        socket.create_connection(
+            ("127.0.0.1", hardened.port), timeout=10
+        ) as connection,
+        suppress(OSError),
+    ):
+        connection.sendall(
+            sent
+        )  # a server may hang up at any moment: before the end, or before we do
         connection.shutdown(socket.SHUT_WR)
         while len(answer) < 1_000_000 and (part := connection.recv(65536)):
             answer += part
     statuses = re.findall(rb"^HTTP/1\.[01] (\d+)", answer, re.M)
     assert not statuses or int(statuses[0]) < 500, answer[:300]
-    assert b"Traceback" not in answer and b"root:" not in answer and b"import json" not in answer
+    assert (
+        b"Traceback" not in answer
+        and b"root:" not in answer
+        and b"import json" not in answer
+    )
     assert hardened.get("/healthz")[0] == 200
 
 
@@ -192,9 +246,16 @@ def question(rng):
     "Something to ask: method, path, body, and how the recommender answers it."
     movie_id, k = rng.randint(1, 1682), rng.randint(1, 20)
     if rng.random() < 0.2:
-        ratings = {str(movie): rng.randint(1, 5) for movie in rng.sample(range(1, 1683), 3)}
+        ratings = {
+            str(movie): rng.randint(1, 5) for movie in rng.sample(range(1, 1683), 3)
+        }
         body = json.dumps({"ratings": ratings, "k": k})
-        return "POST", "/api/v1/recommendations", body, lambda rec: rec.recommend(ratings, k)
+        return (
+            "POST",
+            "/api/v1/recommendations",
+            body,
+            lambda rec: rec.recommend(ratings, k),
+        )
     method = rng.choice(["cosine", "jaccard"])
     path = f"/api/v1/movies/{movie_id}/similar?k={k}&method={method}"
     return "GET", path, None, lambda rec: rec.similar(movie_id, k, method)
@@ -203,19 +264,30 @@ def question(rng):
 def test_sixteen_clients_while_models_change(production, dataset, recommender):
     kinds = [recommender]
     for year_weight in (0.5, 1.0):
-        kinds.append(Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres, year_weight))
+        kinds.append(
+            Recommender.from_tables(
+                dataset.movies, dataset.ratings, dataset.genres, year_weight
+            )
+        )
     serving = {"v1.0.0": recommender}
     stop, answers, failures = threading.Event(), [], []
 
     def ask(seed):
-        with closing(http.client.HTTPConnection("127.0.0.1", production.port, timeout=30)) as connection:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", production.port, timeout=30)
+        ) as connection:
             keep_asking(random.Random(seed), connection)
 
     def keep_asking(rng, connection):
         while not stop.is_set():
             method, path, body, expected = question(rng)
             try:
-                connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+                connection.request(
+                    method,
+                    path,
+                    body,
+                    {"Content-Type": "application/json"} if body else {},
+                )
                 response = connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -244,13 +316,20 @@ def test_sixteen_clients_while_models_change(production, dataset, recommender):
             thread.join()
     assert not failures, failures[:3]
     seen = {body["model_version"] for body, _ in answers}
-    assert len(answers) > 20 * CHANGE_SECONDS and len(seen) > CHANGE_SECONDS / 2, (len(answers), seen)
+    assert len(answers) > 20 * CHANGE_SECONDS and len(seen) > CHANGE_SECONDS / 2, (
+        len(answers),
+        seen,
+    )
     for body, expected in answers:
-        assert body["items"] == json.loads(json.dumps(expected(serving[body["model_version"]]).items))
+        assert body["items"] == json.loads(
+            json.dumps(expected(serving[body["model_version"]]).items)
+        )
     print(f"{len(answers)} answers from {len(seen)} models")
 
 
 def test_the_dockerfile_is_what_the_chapter_says():
-    assert shlex.join(instruction("\nCMD")).startswith("granian --interface wsgi --factory")
+    assert shlex.join(instruction("\nCMD")).startswith(
+        "granian --interface wsgi --factory"
+    )
     text = DOCKERFILE.read_text()
     assert "USER 10001" in text and "HEALTHCHECK" in text and "ml-100k.zip" not in text

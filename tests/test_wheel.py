@@ -1,23 +1,32 @@
-"The wheel is whole: installed alone, in an empty folder with no clone around it, it fetches, trains and serves."
+"""The wheel is whole: installed alone, in an empty folder with no clone around it, it
+fetches, trains and serves."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import free_port, wait_for_page
 
 PROJECT = Path(__file__).parent.parent
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("MOVIEREC_", "PYTHONPATH", "COVERAGE_"))}
+ENVIRONMENT = {
+    k: v
+    for k, v in os.environ.items()
+    if not k.startswith(("MOVIEREC_", "PYTHONPATH", "COVERAGE_"))
+}
 
 
 def run(*command, cwd):
     "Run a command to its end; its output."
     done = subprocess.run(
-        [str(c) for c in command], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
+        [str(c) for c in command],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -25,7 +34,8 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    "The folder of a virtual environment's commands with only the wheel and what it requires."
+    """The folder of a virtual environment's commands with only the wheel and what it
+    requires."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, PROJECT, cwd=folder)
@@ -38,39 +48,29 @@ def installed(tmp_path_factory):
 
 
 def test_it_fetches_trains_and_serves(installed, tmp_path):
+    module = (installed / "python", "-m", "movierec")
+    assert "Usage: python -m movierec" in run(*module, "--help", cwd=tmp_path)
     assert "verified" in run(installed / "movierec", "fetch", cwd=tmp_path)
     assert "v1.0.0 is trained" in run(installed / "movierec", "train", cwd=tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["artifacts", "logs", "ml-100k"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (tmp_path / "server.log").open("w") as log:
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "artifacts",
+        "logs",
+        "ml-100k",
+    ]
+    port, log = free_port(), tmp_path / "server.log"
+    with log.open("w") as file:
         server = subprocess.Popen(
             [installed / "flask", "--app", "movierec.web", "run", "--port", str(port)],
             cwd=tmp_path,
             env=ENVIRONMENT,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
         )
     try:
-        page = wait_for(f"http://127.0.0.1:{port}/movies/1", server)
+        page = wait_for_page(f"http://127.0.0.1:{port}/movies/1", server, log)
         assert "Aladdin and the King of Thieves" in page
         stylesheet = next(part for part in page.split('"') if part.endswith(".css"))
-        assert "{" in wait_for(f"http://127.0.0.1:{port}{stylesheet}", server)
+        assert "{" in wait_for_page(f"http://127.0.0.1:{port}{stylesheet}", server, log)
     finally:
         server.terminate()
         server.wait(timeout=10)
-
-
-def wait_for(url, server):
-    "The page at `url`, once the server answers."
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                return response.read().decode()
-        except urllib.error.URLError as error:
-            refused = isinstance(error.reason, ConnectionRefusedError)
-            if not refused or server.poll() is not None or time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)

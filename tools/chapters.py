@@ -1,8 +1,8 @@
 """Run each chapter's examples and tests against its exported module.
 
-In nbdev_test a notebook defines its functions itself, so the module that people import is never run. Here every
-exported cell is left out and its names come from the module instead, the private ones too: what `make coverage`
-measures is the package.
+In nbdev_test a notebook defines its functions itself, so the module that people import
+is never run. Here every exported cell is left out and its names come from the module
+instead, the private ones too: what `make coverage` measures is the package.
 """
 
 import importlib
@@ -20,22 +20,17 @@ EXPORTS = {"export", "exports", "exporti"}
 def run(path: Path) -> bool:
     "Run one chapter; True if it went well."
     nb = NBProcessor(path, process=True).nb
-    directives = {cell.id: cell.directives_ or {} for cell in nb.cells if cell.cell_type == "code"}
-    module = next((d["default_exp"][0] for d in directives.values() if "default_exp" in d), None)
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
     shell = CaptureShell(path)
-    if module:
-        names = vars(importlib.import_module(f"movierec.{module}"))
-        shell.user_ns.update({name: value for name, value in names.items() if not name.startswith("__")})
-
-    def skip(cell) -> bool:
-        here = directives.get(cell.id)
-        if here is None or "nbdev_export(" in cell.source or here.get("eval:", [""])[0] == "false":
-            return True
-        return bool(here.keys() & EXPORTS)
-
+    for cell in code:
+        for module in cell.directives_.get("default_exp", []):
+            names = vars(importlib.import_module(f"movierec.{module}"))
+            own = {n: value for n, value in names.items() if not n.startswith("__")}
+            shell.user_ns.update(own)
+    nb.cells = [cell for cell in code if not cell.directives_.keys() & EXPORTS]
     os.chdir(path.parent)
     try:
-        shell.run_all(nb, exc_stop=True, preproc=skip)
+        shell.run_all(nb, exc_stop=True)
     except Exception:
         print(shell.prettytb(fname=path), file=sys.stderr)
         return False
@@ -46,7 +41,10 @@ def main() -> int:
     os.environ["IN_TEST"] = "1"
     paths = [path.absolute() for path in sorted(nbglob(as_path=True))]
     failed = [path.name for path in paths if not run(path)]
-    print(f"{len(paths) - len(failed)} chapters passed against their modules", *failed and ["failed:", *failed])
+    print(
+        f"{len(paths) - len(failed)} chapters passed against their modules",
+        *failed and ["failed:", *failed],
+    )
     return bool(failed)
 
 

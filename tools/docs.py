@@ -1,10 +1,13 @@
 """Check the documentation site, and render it into _docs/ if Quarto is installed.
 
-nbdev prepares the pages in a copy of the project, as it does for Quarto. Checked are then: every link, anchor, picture
-and name in backticks that nbdev turned into a link; that each notebook stands in the sidebar once; and that no text
-stands where nbdev drops it. Links to other sites are only looked at, not followed.
+nbdev prepares the pages in a copy of the project, as it does for Quarto. Checked are
+then: every link, anchor, picture and name in backticks that nbdev turned into a link;
+that each notebook stands in the sidebar once; that no text stands where nbdev drops it;
+and that no page shows a signature twice, or hides the code it is about. Links to other
+sites are only looked at, not followed.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -22,8 +25,11 @@ from markdown_it import MarkdownIt
 from nbdev.config import get_config
 from nbdev.doclinks import _nbpath2html, nbglob
 from nbdev.quarto import nbdev_sidebar, proc_nbs, refresh_quarto_yml
+from shown_code import defined_names, documented_name
 from sync import ROOT, copy_of_project
 
+# The chapters in which all exported code is in view.
+CODE_IS_THE_POINT = {"data", "features", "similarity", "neighbours", "taste", "metrics"}
 HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
 HTML_ID = re.compile(r"""\bid=["']([^"']+)["']""")
 
@@ -42,7 +48,11 @@ def scan(markdown: str) -> tuple[list[str], list[str], bool]:
         if token.type == "heading_open":
             heading = tokens[i + 1]
             explicit = re.search(r"\{[^}]*#([\w.-]+)[^}]*\}\s*$", heading.content)
-            text = "".join(t.content for t in heading.children or [] if t.type in ("text", "code_inline"))
+            text = "".join(
+                t.content
+                for t in heading.children or []
+                if t.type in ("text", "code_inline")
+            )
             ids.append(explicit[1] if explicit else slug(text))
         elif token.type == "html_block":
             links += HTML_LINK.findall(token.content)
@@ -61,30 +71,48 @@ def scan(markdown: str) -> tuple[list[str], list[str], bool]:
 
 
 def texts(nb: nbformat.NotebookNode) -> Iterator[str]:
-    "Every Markdown text of a page: its cells, and what its code put out as Markdown or HTML."
+    """Every Markdown text of a page: its cells, and what its code put out as Markdown
+    or HTML."""
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             yield cell.source
         for out in cell.get("outputs", []):
-            yield from (out.get("data", {}).get(kind, "") for kind in ("text/markdown", "text/html"))
+            yield from (
+                out.get("data", {}).get(kind, "")
+                for kind in ("text/markdown", "text/html")
+            )
 
 
 def wrong_target(link: str, page: str, ids: dict[str, set[str]]) -> str | None:
     "What is wrong with a link on a page; None if nothing is."
     cfg = get_config()
-    site, files = f"{cfg.doc_host}{cfg.doc_baseurl}/", f"{cfg.git_url}/blob/{cfg.branch}/"
+    site, files = (
+        f"{cfg.doc_host}{cfg.doc_baseurl}/",
+        f"{cfg.git_url}/blob/{cfg.branch}/",
+    )
     html = {_nbpath2html(Path(name)).as_posix(): name for name in ids}
     url = urlsplit(link)
     if link.startswith(files):
-        return None if (ROOT / unquote(url.path.removeprefix(urlsplit(files).path))).exists() else "no such file"
+        return (
+            None
+            if (ROOT / unquote(url.path.removeprefix(urlsplit(files).path))).exists()
+            else "no such file"
+        )
     if link.startswith(site) or link == site[:-1]:
         target = html.get(url.path.removeprefix(urlsplit(site).path) or "index.html")
     elif url.scheme in ("http", "https"):
         return (
-            None if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", url.netloc) or "127.0.0.1" in link else "no such address"
+            None
+            if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", url.netloc)
+            or "127.0.0.1" in link
+            else "no such address"
         )
     elif url.scheme:
-        return None if url.scheme in ("mailto", "data", "attachment") else f"unknown scheme {url.scheme}:"
+        return (
+            None
+            if url.scheme in ("mailto", "data", "attachment")
+            else f"unknown scheme {url.scheme}:"
+        )
     elif not url.path:
         target = page
     else:
@@ -93,7 +121,9 @@ def wrong_target(link: str, page: str, ids: dict[str, set[str]]) -> str | None:
             return f"outside of the site: link to {files}..."
         if target not in ids:
             if not (ROOT / "nbs" / target).is_file():
-                return "no such page" + (": link to the notebook" if target.endswith(".html") else "")
+                return "no such page" + (
+                    ": link to the notebook" if target.endswith(".html") else ""
+                )
             return None
     if target is None:
         return "no such page"
@@ -104,7 +134,14 @@ def wrong_target(link: str, page: str, ids: dict[str, set[str]]) -> str | None:
 
 def dropped_text(nb: nbformat.NotebookNode) -> str | None:
     "The first line in the title's cell that nbdev does not bring to the site."
-    title = next((c.source for c in nb.cells if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)), "")
+    title = next(
+        (
+            c.source
+            for c in nb.cells
+            if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)
+        ),
+        "",
+    )
     quoted = 0
     for line in title.splitlines():
         quoted += line.startswith(">")
@@ -125,39 +162,91 @@ def sidebar_pages(node: object) -> Iterator[str]:
         yield from sidebar_pages(node.get("contents", []))
 
 
+def wrong_in_sidebar(pages: set[str]) -> Iterator[str]:
+    "Pages that do not stand in the sidebar once."
+    site = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))["website"]
+    listed = Counter(sidebar_pages(site["sidebar"]))
+    for name in sorted(pages | listed.keys()):
+        if name not in pages:
+            yield f"_quarto.yml: the sidebar names {name}, which is not there"
+        elif listed[name] != 1:
+            yield f"_quarto.yml: {name} stands in the sidebar {listed[name]} times"
+
+
+def chapter_name(page: str) -> str:
+    "The chapter's name without its number."
+    return page.partition("_")[2].removesuffix(".ipynb")
+
+
+def wrong_code(
+    source: nbformat.NotebookNode, page: nbformat.NotebookNode, all_shown: bool
+) -> list[str]:
+    "Names whose signature a page shows twice, and those that should be in view."
+    exports = {}
+    for cell in source.cells:
+        if cell.cell_type == "code" and re.search(
+            r"^#\| *exports?\b", cell.source, re.M
+        ):
+            exports[cell.id] = defined_names(ast.parse(cell.source).body)
+    shown, seen = set(), Counter()
+    for cell in page.cells:
+        if cell.cell_type != "code":
+            continue
+        if name := documented_name(cell.source):
+            seen[name] += 1
+        elif not re.search(r"^#\| *(code-fold: true|echo: false)", cell.source, re.M):
+            shown.update(exports.get(cell.id, []))
+    seen.update(shown)
+    wrong = [
+        f"the signature of {name} stands there twice" for name in seen if seen[name] > 1
+    ]
+    if all_shown:
+        hidden = {name for names in exports.values() for name in names} - shown
+        wrong += [f"{name} is not in view: #| exports" for name in sorted(hidden)]
+    return wrong
+
+
 def check() -> tuple[list[str], str]:
     "Everything that is wrong, and one line on what was looked at. Runs in the copy."
     nbs = get_config().nbs_path
-    sources = {str(path.relative_to(nbs)): nbformat.read(path, 4) for path in sorted(nbglob(as_path=True))}
+    sources = {
+        str(path.relative_to(nbs)): nbformat.read(path, 4)
+        for path in sorted(nbglob(as_path=True))
+    }
     wrong = [
         f"{name}: nbdev drops this from the title's cell: {line}"
         for name, nb in sources.items()
         if (line := dropped_text(nb))
     ]
-
-    listed = Counter(sidebar_pages(yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))["website"]["sidebar"]))
-    for name in sorted(sources.keys() | listed.keys()):
-        if name not in sources:
-            wrong.append(f"_quarto.yml: the sidebar names {name}, which is not there")
-        elif listed[name] != 1:
-            wrong.append(f"_quarto.yml: {name} stands in the sidebar {listed[name]} times")
+    wrong += wrong_in_sidebar(set(sources))
+    missing = CODE_IS_THE_POINT - set(map(chapter_name, sources))
+    wrong += [f"there is no chapter {name} (CODE_IS_THE_POINT)" for name in missing]
 
     refresh_quarto_yml()
     nbdev_sidebar()
     proc = proc_nbs(n_workers=2)
 
     ids, links = {}, {}
-    for name in sources:
-        found = [scan(text) for text in texts(nbformat.read(proc / name, 4))]
+    for name, source in sources.items():
+        page = nbformat.read(proc / name, 4)
+        all_shown = chapter_name(name) in CODE_IS_THE_POINT
+        wrong += [f"{name}: {fault}" for fault in wrong_code(source, page, all_shown)]
+        found = [scan(text) for text in texts(page)]
         ids[name] = {i for ids_here, _, _ in found for i in ids_here}
         links[name] = Counter(link for _, links_here, _ in found for link in links_here)
         if any(linked_code for _, _, linked_code in found):
             wrong.append(
-                f"{name}: a name in backticks in a comment on a parameter becomes a link inside code: leave them off"
+                f"{name}: a name in backticks in a comment on a parameter becomes "
+                "a link inside code: leave them off"
             )
     for name, targets in links.items():
-        wrong += [f"{name}: {link}: {why}" for link in targets if (why := wrong_target(link, name, ids))]
-    return wrong, f"{len(sources)} pages, {sum(len(targets) for targets in links.values())} links"
+        wrong += [
+            f"{name}: {link}: {why}"
+            for link in targets
+            if (why := wrong_target(link, name, ids))
+        ]
+    total = sum(map(len, links.values()))
+    return wrong, f"{len(sources)} pages, {total} links"
 
 
 def render() -> None:
@@ -172,13 +261,18 @@ def render() -> None:
 
 
 def main() -> int:
-    os.environ["PYTHONWARNINGS"] = "error:Found cells containing imports"  # nbdev only warns of what breaks its pages
+    # nbdev only warns of what breaks its pages
+    os.environ["PYTHONWARNINGS"] = "error:Found cells containing imports"
     with copy_of_project():
         try:
             wrong, summary = check()
-        except Exception as error:  # nbdev's own names the notebook and the cell; what went wrong there is its cause
-            cause = re.search(r"^\w+(Error|Warning): .*", str(error.__cause__), re.MULTILINE)
-            wrong, summary = [f"nbdev could not make the pages: {error}", cause[0] if cause else ""], ""
+        except Exception as error:
+            # nbdev's error names the notebook and the cell; its cause, what went wrong
+            cause = re.search(r"^\w+(Error|Warning): .*", str(error.__cause__), re.M)
+            wrong = [
+                f"nbdev could not make the pages: {error}",
+                cause[0] if cause else "",
+            ]
         if wrong:
             print(*wrong, sep="\n")
             return 1

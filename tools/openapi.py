@@ -1,4 +1,5 @@
-"""Write movierec/static/openapi.json from the routes of movierec.api; with --check, only say whether it is current."""
+"""Write movierec/static/openapi.json from the routes of movierec.api; with --check,
+only say whether it is current."""
 
 import json
 import sys

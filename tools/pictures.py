@@ -1,4 +1,5 @@
-"""Take the pictures of the pages that README.md and the docs show: tools/pictures.py [URL of a running server]."""
+"""Take the pictures of the pages that README.md and the docs show: tools/pictures.py
+[URL of a running server]."""
 
 import io
 import sys
@@ -15,7 +16,9 @@ def rate(page: Page) -> None:
     "Give some stars, as somebody would."
     for title, stars in (("Star Wars", 5), ("Fargo", 5), ("Twelve Monkeys", 4)):
         with page.expect_response("**/for-you"):
-            page.locator(f'[data-title="{title}"] input').nth(stars - 1).check(force=True)
+            page.locator(f'[data-title="{title}"] input').nth(stars - 1).check(
+                force=True
+            )
     page.wait_for_timeout(500)
 
 
@@ -31,9 +34,15 @@ def main(url: str) -> None:
     FOLDER.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=options)
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", headless=True, args=options
+        )
         for name, (path, height, scheme, prepare) in PICTURES.items():
-            page = browser.new_page(base_url=url, viewport={"width": 1200, "height": height}, color_scheme=scheme)
+            page = browser.new_page(
+                base_url=url,
+                viewport={"width": 1200, "height": height},
+                color_scheme=scheme,
+            )
             page.goto(path, wait_until="networkidle")
             if prepare:
                 prepare(page)

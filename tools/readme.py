@@ -1,4 +1,4 @@
-"""Write README.md from nbs/index.ipynb; with --check, only say whether it is current."""
+"""Write README.md from nbs/index.ipynb; with --check, only say if it is current."""
 
 import re
 import sys
@@ -18,7 +18,8 @@ KINDS = ["text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plai
 
 
 def link_for_readme(target: str, files: str) -> str:
-    "A link that stands in nbs/index.ipynb, as it must stand in README.md one folder up."
+    """A link that stands in nbs/index.ipynb, as it must stand in README.md one folder
+    up."""
     if target.startswith(files):
         return target.removeprefix(files)
     if target.startswith(("#", "/")) or ":" in target:
@@ -29,15 +30,15 @@ def link_for_readme(target: str, files: str) -> str:
 def for_readme(cell: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode | None:
     "The cell as README.md shows it; None if it does not."
     if cell.cell_type == "markdown":
-        cell.source = LINK.sub(lambda m: m[1] + link_for_readme(m[2], files), cell.source)
+        cell.source = LINK.sub(
+            lambda m: m[1] + link_for_readme(m[2], files), cell.source
+        )
     if cell.cell_type != "code":
         return None if cell.cell_type == "raw" else cell
     directives = dict(DIRECTIVE.findall(cell.source))
     if directives.keys() & {"hide", "default_exp", "export", "exporti"}:
         return None
     cell.source = DIRECTIVE.sub("", cell.source)
-    if directives.get("output:") == "false":
-        cell.outputs = []
     if directives.get("echo:") == "false":
         cell.metadata["transient"] = {"remove_source": True}
     return cell
@@ -47,12 +48,20 @@ def readme() -> tuple[str, dict[str, bytes]]:
     "The text, and the pictures by path."
     cfg = get_config()
     nb = nbformat.read(cfg.nbs_path / cfg.readme_nb, 4)
-    nb.cells = [c for cell in nb.cells if (c := for_readme(cell, f"{cfg.git_url}/blob/{cfg.branch}/"))]
+    nb.cells = [
+        c
+        for cell in nb.cells
+        if (c := for_readme(cell, f"{cfg.git_url}/blob/{cfg.branch}/"))
+    ]
     nb.metadata["language_info"] = {"name": "python"}
     exporter = MarkdownExporter()
     exporter.display_data_priority = KINDS
-    text, resources = exporter.from_notebook_node(nb, {"output_files_dir": "README_files", "unique_key": "README"})
-    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).strip()
+    text, resources = exporter.from_notebook_node(
+        nb, {"output_files_dir": "README_files", "unique_key": "README"}
+    )
+    text = re.sub(
+        r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    ).strip()
     return HEAD + text + "\n", resources["outputs"]
 
 
