@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option', 'version_option', 'k_option', 'method_option',
-           'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'print_json', 'format_cell', 'print_table',
-           'progress_bar', 'error_console', 'tell_errors', 'main', 'check_version_name', 'MethodName', 'with_settings',
-           'with_recommender', 'with_filters', 'fetch_command', 'train_command', 'inspect_version', 'versions_command',
-           'use_command', 'print_results', 'similar_command', 'search_command', 'rate_likes', 'recommend_command',
-           'print_job', 'batch_command', 'evaluate_command']
+           'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'kind_option', 'size_option', 'scheduler_option',
+           'print_json', 'format_cell', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'main',
+           'check_version_name', 'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_command',
+           'train_command', 'inspect_version', 'versions_command', 'use_command', 'print_results', 'similar_command',
+           'search_command', 'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
 
 # %% ../nbs/22_cli.ipynb #a50e9615
 import json
@@ -274,7 +274,7 @@ def inspect_version(root: Path, name: str, verify: bool) -> dict[str, Any]:
         "problems": artifact.verify() if verify else [],
     }
 
-
+# %% ../nbs/22_cli.ipynb #46fa6885
 @main.command("versions")
 @click.option("--verify", is_flag=True, help="Check every file of every version.")
 @json_option
@@ -344,7 +344,7 @@ def similar_command(rec: Any, movie: str, as_json: bool, **options: Any) -> None
     "List the movies most like MOVIE, an id or a title."
     print_results(rec.similar(movie, **options), REASON_COLUMNS, as_json)
 
-
+# %% ../nbs/22_cli.ipynb #50922a25
 @main.command("search")
 @click.argument("text")
 @k_option
@@ -366,7 +366,7 @@ def rate_likes(likes: Sequence[str], dislikes: Sequence[str]) -> dict[str, float
         )
     return dict.fromkeys(likes, 5.0) | dict.fromkeys(dislikes, 1.0)
 
-
+# %% ../nbs/22_cli.ipynb #ff189ae1
 @main.command("recommend")
 @click.option("--like", "likes", multiple=True, help="A movie you love; repeat.")
 @click.option(
@@ -408,9 +408,7 @@ def print_job(job: Any, folder: Path, there: int, as_json: bool) -> None:
     click.echo(f"{written} ({job.n_parts} files{known}).")
 
 # %% ../nbs/22_cli.ipynb #67bc8016
-@main.command("batch")
-@click.option("--out", required=True, type=PATH_TYPE, help="Folder for Parquet files.")
-@click.option(
+kind_option = click.option(
     "--for",
     "kind",
     type=click.Choice(["users", "movies"]),
@@ -418,17 +416,24 @@ def print_job(job: Any, folder: Path, there: int, as_json: bool) -> None:
     show_default=True,
     help="Whom.",
 )
-@click.option(
+size_option = click.option(
     "--size",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
     help="Lists in a file.",
 )
-@click.option(
+scheduler_option = click.option(
     "--scheduler",
     help="Address of a Dask scheduler, such as tcp://127.0.0.1:8786; default: none.",
 )
+
+# %% ../nbs/22_cli.ipynb #faded5e3
+@main.command("batch")
+@click.option("--out", required=True, type=PATH_TYPE, help="Folder for Parquet files.")
+@kind_option
+@size_option
+@scheduler_option
 @k_option
 @method_option
 @version_option

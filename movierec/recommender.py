@@ -86,7 +86,7 @@ def index_films(
     indexes = {m: build_index(features, METHODS[m], *decides) for m in methods}
     return {method: build_neighbours(index) for method, index in indexes.items()}
 
-# %% ../nbs/14_recommender.ipynb #198c233a
+# %% ../nbs/14_recommender.ipynb #25c4adcb
 def make_parts(
     catalogue: Catalogue,
     features: Features,
@@ -96,7 +96,7 @@ def make_parts(
     taste: TasteConfig,
 ) -> dict[str, Any]:
     "What a `Recommender` is made of. Raises `DataError` or `QueryError`."
-    check_methods(methods, default_method)
+    methods, default_method = check_methods(methods, default_method)
     known = checked_ratings(ratings, catalogue.movies["movie_id"])
     return {
         "catalogue": catalogue,

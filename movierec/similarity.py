@@ -312,17 +312,16 @@ def explain_pair(
     known = index.known[index.vector_of[[row, other]]].all()
     return v, w, index.method.contributions(v, w) * known
 
-# %% ../nbs/07_similarity.ipynb #8ee49cff
+# %% ../nbs/07_similarity.ipynb #9f4feb07
 def check_methods(
     methods: Any,  # names
     default_method: Any,
-) -> None:
-    "Raise `QueryError` unless all are known methods, the default among them."
+) -> tuple[list[str], str]:  # both as the table has them
+    "The names of known methods, the default among them. Raises `QueryError`."
     if not isinstance(methods, (list, tuple)) or not methods:
         raise QueryError(
             f"methods is {show_value(methods)}, expected some of {', '.join(METHODS)}",
             "methods",
         )
-    for method in methods:
-        check_choice("method", method, list(METHODS))
-    check_choice("default_method", default_method, list(methods))
+    known = [check_choice("method", method, list(METHODS)) for method in methods]
+    return known, check_choice("default_method", default_method, known)

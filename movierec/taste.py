@@ -210,7 +210,7 @@ def score_people(
     n_ratings = np.bincount(people.person, minlength=people.n)[:, None]
     return round_scores(scores + model.baseline_weight(n_ratings) * model.popularity)
 
-# %% ../nbs/11_taste.ipynb #b6fc7932
+# %% ../nbs/11_taste.ipynb #00cf0ec2
 def contributions(
     model: TasteModel,
     rows: np.ndarray,  # (rated,) what somebody rated
@@ -222,21 +222,24 @@ def contributions(
     effects = model.weights[number].astype(np.float64)  # (rated, learned)
     content = model.content[rows[number < 0]].astype(np.float64)
     effects[number < 0] = content @ model.content_weights
-    content = model.content[targets].astype(np.float64)
-    by_content = model.smoother @ content.T  # (learned, targets)
-    added = np.where(known, effects[:, model.number[targets]], effects @ by_content)
+    added = effects[:, model.number[targets]]  # (rated, targets)
+    content = model.content[targets[~known]].astype(np.float64)
+    added[:, ~known] = effects @ (model.smoother @ content.T)
     popularity = model.popularity[targets].astype(np.float64)
     signals = grade(stars, model.config.grades)[:, None]
     return signals * added, model.baseline_weight(len(rows)) * popularity
 
-# %% ../nbs/11_taste.ipynb #9199878e
+# %% ../nbs/11_taste.ipynb #8838f585
 def best_places(
     scores: np.ndarray,  # (movies,) in the order among equals; -inf: left out
     film: np.ndarray,  # (movies,) in that order, a number for each film
     k: int,
+    repeats: int,  # how many entries stand there beside another one of their film
 ) -> np.ndarray:  # (at most k,) places in that order, the best first
     "The k best, each film once."
-    places = np.flatnonzero(scores > -np.inf)
+    cut = max(len(scores) - k - repeats, 0)
+    least = np.partition(scores, cut)[cut]
+    places = np.flatnonzero((scores >= least) & (scores > -np.inf))
     return first_of_each(places[np.argsort(-scores[places], kind="stable")], film)[:k]
 
 
@@ -255,9 +258,9 @@ def rank_people(
     scores[rated[:, film_of]] = -np.inf
     if allowed is not None:
         scores[:, ~allowed] = -np.inf
-    found = []
+    found, repeats = [], len(film_of) - len(np.unique(film_of))
     for of_person in scores[:, order]:
-        places = best_places(of_person, film_of[order], k)
+        places = best_places(of_person, film_of[order], k, repeats)
         found.append((order[places], of_person[places]))
     return found
 

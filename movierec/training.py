@@ -105,7 +105,7 @@ def count_contents(dataset: Dataset, rec: Recommender) -> dict[str, int]:
         "learned_movies": 0 if rec.taste is None else len(rec.taste.rows),
     }
 
-
+# %% ../nbs/17_training.ipynb #135262e5
 def describe_version(
     dataset: Dataset, rec: Recommender, config: Config
 ) -> dict[str, Any]:

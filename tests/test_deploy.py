@@ -1,5 +1,4 @@
-"""What the Dockerfile starts, started here: the production server, its health check and
-metrics, and changing models."""
+"What the Dockerfile starts, started here: the production server, its health check and metrics, and changing models."
 
 import http.client
 import json
@@ -18,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import free_port, save_version
+from conftest import save_version
 
 from movierec.recommender import Recommender
 
@@ -31,6 +30,13 @@ def instruction(name):
     "The command that an instruction of the Dockerfile gives, as a list."
     text = DOCKERFILE.read_text().replace("\\\n", " ")
     return json.loads(re.findall(rf"{name}[^\[\n]*(\[.*\])", text)[-1])
+
+
+def free_port():
+    "A port that nobody uses."
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Production:
@@ -124,8 +130,9 @@ def test_the_servers_of_the_image_answer_as_one(production):
         if not line.startswith("#")
     )
     route = 'method="GET",route="/api/v1/movies/<movie_id>/similar",status="200"'
-    # of both processes together
-    assert status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40
+    assert (
+        status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40
+    )  # of both processes together
     assert float(numbers['movierec_recommendations_total{kind="similar"}']) == 40
     assert float(numbers["movierec_unknown_titles_total"]) == 1
     assert (
@@ -160,8 +167,14 @@ def workers(production):
 
 
 def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(production):
+    deadline = time.monotonic() + 60
+    while (
+        production.log.read_text().count("Started worker-") < 2
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.1)  # one that is still starting can't stand in for the other
     for _ in range(40):
-        assert production.get("/readyz")[0] == 200  # both have begun
+        assert production.get("/readyz")[0] == 200
     before = workers(production)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
@@ -169,8 +182,9 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
     while (
         len(set(workers(production)) - {before[0]}) < 2 and time.monotonic() < deadline
     ):
-        # the dead one's socket may still take a connection
-        with suppress(ConnectionResetError):
+        with suppress(
+            ConnectionResetError
+        ):  # the dead one's socket may still take a connection
             assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
         time.sleep(0.1)
     after = workers(production)
@@ -179,10 +193,7 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
         assert production.get("/readyz")[0] == 200
 
 
-POST = (
-    b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\n"
-    b"Content-Type: application/json\r\n"
-)
+POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
 @pytest.mark.parametrize(
@@ -198,8 +209,7 @@ POST = (
         POST + b"Content-Length: -1\r\n\r\n{}",
         POST + b"Content-Length: 9999999\r\n\r\n{",
         POST + b"Transfer-Encoding: chunked\r\n\r\n"
-        + b"10000\r\n" + b"[" * 65536 + b"\r\n"
-        + b"10000\r\n" + b"[" * 65536 + b"\r\n0\r\n\r\n",
+        + b"10000\r\n" + b"[" * 65536 + b"\r\n10000\r\n" + b"[" * 65536 + b"\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00",  # somebody speaks TLS
         b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
@@ -213,8 +223,9 @@ def test_what_no_browser_sends_is_survived(hardened, sent):
         ) as connection,
         suppress(OSError),
     ):
-        # a server may hang up at any moment: before the end, or before we do
-        connection.sendall(sent)
+        connection.sendall(
+            sent
+        )  # a server may hang up at any moment: before the end, or before we do
         connection.shutdown(socket.SHUT_WR)
         while len(answer) < 1_000_000 and (part := connection.recv(65536)):
             answer += part
