@@ -39,7 +39,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from . import __version__
 from .answers import Results
 from .artifacts import Artifact, ArtifactError, NoModel
-from .config import MovierecError
+from .config import MovierecError, QueryError
 from .recommender import Recommender
 from movierec.serving import (
     NOT_KEPT,
@@ -94,7 +94,7 @@ def list_methods(schema: dict[str, Any]) -> None:
     "Write the names of the methods into the schema of a parameter."
     schema["enum"] = list(METHODS)
 
-
+# %% ../nbs/20_api.ipynb #6c727123
 PLAIN, DECIMAL = BeforeValidator(check_digits), BeforeValidator(check_fraction)
 HowMany = Annotated[int, Field(ge=1, le=100, description=WORDS["k"]), PLAIN]
 Skipped = Annotated[int, Field(ge=0, le=10**6, description="how many to skip"), PLAIN]
@@ -117,7 +117,7 @@ class SimilarQuery(BaseModel, frozen=True, extra="forbid"):
     year_to: YearTo = None
     diversity: Diversity = 0
 
-
+# %% ../nbs/20_api.ipynb #109012ab
 class UserQuery(BaseModel, frozen=True, extra="forbid"):
     "Which of the recommendations for a user to list."
 
@@ -127,7 +127,7 @@ class UserQuery(BaseModel, frozen=True, extra="forbid"):
     year_from: YearFrom = None
     year_to: YearTo = None
 
-
+# %% ../nbs/20_api.ipynb #82b53801
 class MoviesQuery(BaseModel, frozen=True, extra="forbid"):
     "Which movies to list."
 
@@ -150,13 +150,13 @@ def year_range(query: Any) -> tuple[int | None, int | None] | None:
     years = query.year_from, query.year_to
     return None if years == (None, None) else years
 
-
+# %% ../nbs/20_api.ipynb #3177c2c8
 def find_similar(rec: Recommender, movie: int | str, query: SimilarQuery) -> Results:
     "What `Recommender.similar` answers to a query. Raises `QueryError`."
     filters = query.genre, year_range(query)
     return rec.similar(movie, query.k, query.method, *filters, query.diversity)
 
-
+# %% ../nbs/20_api.ipynb #417d256d
 def list_movies(
     rec: Recommender, query: MoviesQuery
 ) -> tuple[int, list[dict[str, Any]]]:  # how many in all, and those of this page
@@ -192,13 +192,16 @@ class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
 # %% ../nbs/20_api.ipynb #c2036e2f
 def name_in_body(text: str, rec: Recommender) -> str:
     "A film's name as the recommender takes it."
-    is_id = isinstance(name_from_url(text, rec.catalogue.row_of), int)
-    return f"id:{text}" if is_id else text
+    name = name_from_url(text, rec.catalogue.row_of)
+    return f"id:{name}" if isinstance(name, int) else name
 
-
+# %% ../nbs/20_api.ipynb #9e090d4d
 def find_recommendations(rec: Recommender, body: RecommendBody) -> Results:
     "What `Recommender.recommend` answers to a body. Raises `QueryError`."
     ratings = {name_in_body(name, rec): n for name, n in body.ratings.items()}
+    if len(ratings) < len(body.ratings):
+        wrong = "a film is rated twice, by two spellings of its id. Name it once."
+        raise QueryError(wrong, "ratings")
     exclude = [name_in_body(name, rec) for name in body.exclude]
     filters = body.genres, year_range(body)
     return rec.recommend(ratings, body.k, *filters, exclude, body.diversity)
@@ -216,7 +219,7 @@ class Movie(BaseModel, extra="forbid"):
     genres: list[str]
     n_ratings: Annotated[int, Field(description="how many ratings the data has of it")]
 
-
+# %% ../nbs/20_api.ipynb #8880b563
 class Item(BaseModel, extra="forbid"):
     "A movie in a ranked list."
 
@@ -240,7 +243,7 @@ class MovieAnswer(BaseModel, extra="forbid"):
     model_version: ModelVersion
     movie: Movie
 
-
+# %% ../nbs/20_api.ipynb #6952cfa6
 class MoviesAnswer(BaseModel, extra="forbid"):
     "A page of the catalogue."
 
@@ -248,7 +251,7 @@ class MoviesAnswer(BaseModel, extra="forbid"):
     total: Annotated[int, Field(description="how many movies the query fits")]
     items: list[Movie]
 
-
+# %% ../nbs/20_api.ipynb #7ff02849
 class RankedAnswer(BaseModel, extra="forbid"):
     "A ranked list."
 
@@ -274,7 +277,7 @@ class ModelAnswer(BaseModel, extra="forbid"):
     features: Annotated[list[str], Field(description="what similarity compares")]
     evaluation: Annotated[dict[str, Any] | None, Field(description="null without one")]
 
-
+# %% ../nbs/20_api.ipynb #b49cfbfa
 class MapAnswer(BaseModel, extra="forbid"):
     "Where every movie is on the map; each list but genre_names has one entry for each."
 
@@ -292,7 +295,7 @@ def entity_tag(model: Model, also: bytes = b"") -> str:
     about = f"{__version__} {model.version} {model.digest} ".encode()
     return hashlib.sha256(about + also).hexdigest()[:32]
 
-
+# %% ../nbs/20_api.ipynb #b1b67703
 def conditional_response(
     model: Model,
     body: Callable[[], Mapping[str, Any]],  # called if the client hasn't got it yet
@@ -315,7 +318,7 @@ def list_fields(query_class: type[BaseModel]) -> frozenset[str]:
     fields = query_class.model_fields.items()
     return frozenset(n for n, field in fields if get_origin(field.annotation) is list)
 
-
+# %% ../nbs/20_api.ipynb #0657b705
 def find_repeated(
     query_class: type[BaseModel], given: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:  # parameter and detail
@@ -327,7 +330,7 @@ def find_repeated(
         if n in once and len(values) > 1
     ]
 
-
+# %% ../nbs/20_api.ipynb #599f1f75
 def parse_query(
     query_class: type[Query],
     given: Mapping[str, Sequence[str]],  # the values of each parameter
@@ -367,7 +370,7 @@ def explain_parameter(
         wrong = f"{name} is {value}: {message[0].lower()}{message[1:]}"
     return {"parameter": name, "detail": wrong}
 
-
+# %% ../nbs/20_api.ipynb #f96b0990
 def explain_errors(
     error: ValidationError, asked: type[BaseModel]
 ) -> list[dict[str, str]]:
@@ -389,7 +392,7 @@ def unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         raise ValueError(f"the name {twice[:50]!r} stands twice")
     return found
 
-
+# %% ../nbs/20_api.ipynb #f62172a1
 def read_json(content: bytes) -> Any:
     "What a body says. Raises `BadQuery` if it is not JSON in UTF-8."
     try:
@@ -404,7 +407,7 @@ def read_json(content: bytes) -> Any:
         wrong = f"the body is not JSON: {error}"
     raise BadQuery([{"parameter": "body", "detail": wrong}])
 
-
+# %% ../nbs/20_api.ipynb #68543ee0
 def parse_body(content: bytes) -> RecommendBody:
     "The body, validated. Raises `BadQuery` with all that is wrong."
     try:
@@ -417,7 +420,7 @@ def read_args(query_class: type[Query]) -> Query:
     "What the query string of this request asks. Raises `BadQuery`."
     return parse_query(query_class, request.args.to_dict(flat=False))
 
-
+# %% ../nbs/20_api.ipynb #9a3bf289
 def movies_json() -> Response:
     "The movies of the catalogue."
     query, model = read_args(MoviesQuery), current_model()
@@ -425,7 +428,7 @@ def movies_json() -> Response:
     body = {"model_version": model.version, "total": total, "items": movies}
     return conditional_response(model, lambda: body)
 
-
+# %% ../nbs/20_api.ipynb #cf374b1b
 def movie_json(movie_id: str) -> Response:
     "One movie."
     read_args(NoQuery)
@@ -435,7 +438,7 @@ def movie_json(movie_id: str) -> Response:
     body = {"model_version": model.version, "movie": movie}
     return conditional_response(model, lambda: body)
 
-
+# %% ../nbs/20_api.ipynb #bcdf4807
 def similar_json(movie_id: str) -> Response:
     "The movies most like one."
     query, model = read_args(SimilarQuery), current_model()
@@ -452,7 +455,7 @@ def read_body() -> RecommendBody:
         raise UnsupportedMediaType(expected)
     return parse_body(request.get_data())
 
-
+# %% ../nbs/20_api.ipynb #db4dacd9
 def recommend_json() -> Response:
     "Movies for somebody's ratings."
     read_args(NoQuery)
@@ -460,7 +463,7 @@ def recommend_json() -> Response:
     current_serving().count("ratings")
     return json_response(results.to_dict(), headers=NOT_KEPT)
 
-
+# %% ../nbs/20_api.ipynb #c67e8521
 def user_json(user_id: str) -> Response:
     "Movies for a user of the data."
     query, model, number = read_args(UserQuery), current_model(), whole_number(user_id)
@@ -480,7 +483,7 @@ def read_evaluation(artifact: Artifact) -> bytes:
     except OSError:
         return b""
 
-
+# %% ../nbs/20_api.ipynb #3224f64d
 def without_folds(evaluation: Any) -> Any:
     "An evaluation without the figures of single folds, which are most of it."
     if not isinstance(evaluation, dict):
@@ -488,7 +491,7 @@ def without_folds(evaluation: Any) -> Any:
     kept = {name: value for name, value in evaluation.items() if name != "per_fold"}
     return {name: without_folds(value) for name, value in kept.items()}
 
-
+# %% ../nbs/20_api.ipynb #9e747ab7
 def parse_evaluation(content: bytes) -> dict[str, Any] | None:
     "An evaluation without single folds; None if there is none, or it is damaged."
     try:
@@ -505,7 +508,7 @@ def describe_data(metadata: Mapping[str, Any]) -> dict[str, Any]:
     digests = metadata.get("provenance", {}).get("data_sha256", {})
     return metadata.get("data", {}) | metadata.get("counts", {}) | digests
 
-
+# %% ../nbs/20_api.ipynb #ea6f1027
 def describe_model(model: Model, evaluation: bytes) -> dict[str, Any]:
     "What `ModelAnswer` says."
     rec, metadata = model.recommender, model.artifact.metadata
@@ -522,7 +525,7 @@ def describe_model(model: Model, evaluation: bytes) -> dict[str, Any]:
         "evaluation": parse_evaluation(evaluation),
     }
 
-
+# %% ../nbs/20_api.ipynb #deac9b6e
 def model_json() -> Response:
     "The model in use: version, digests, methods, features, evaluation."
     read_args(NoQuery)
@@ -545,7 +548,7 @@ def map_columns(rec: Recommender) -> dict[str, Any]:
         "y": y,
     }
 
-
+# %% ../nbs/20_api.ipynb #d7883de2
 def map_json() -> Response:
     "Where every movie is on the map."
     read_args(NoQuery)
@@ -564,7 +567,7 @@ def read_document(
     "The OpenAPI document as it stands in its file."
     return Path(folder, DOCUMENT).read_bytes()
 
-
+# %% ../nbs/20_api.ipynb #33d11ad8
 def openapi_json() -> Response:
     "The OpenAPI document."
     read_args(NoQuery)
@@ -651,7 +654,7 @@ def problem_headers(error: Exception) -> dict[str, str]:
     found = error.get_headers() if isinstance(error, HTTPException) else []
     return {name: value for name, value in found if name != "Content-Type"}
 
-
+# %% ../nbs/20_api.ipynb #677a8fb8
 def problem_response(error: Exception) -> Response:
     "The answer of the API to a request that failed: problem details."
     log_failure(error)
@@ -731,7 +734,7 @@ ROUTES = (
     Route("openapi.json", openapi_json, None, "openapi.json"),
 )
 
-
+# %% ../nbs/20_api.ipynb #0802724b
 def add_api(app: Flask) -> None:
     "Give an application the addresses of the API."
     for route in ROUTES:
@@ -765,7 +768,7 @@ def make_spec() -> Any:
         nested_naming_strategy=lambda _, child: child,
     )
 
-
+# %% ../nbs/20_api.ipynb #043987a2
 def declare(spec: Any, route: Route) -> Callable[..., Response]:
     "The view of a route, with what it takes and gives."
     from spectree import Response as Declared
@@ -783,7 +786,7 @@ def declare(spec: Any, route: Route) -> Callable[..., Response]:
         operation_id=route.view.__name__.removesuffix("_json"),
     )(route.view)
 
-# %% ../nbs/20_api.ipynb #e8304f67
+# %% ../nbs/20_api.ipynb #538bad6a
 AN_ID = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 A_TITLE = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH}
 PATH_PARAMETERS = {
@@ -794,7 +797,7 @@ PATH_PARAMETERS = {
     "user_id": {"schema": AN_ID, "description": "of the data, such as 405"},
 }
 
-
+# %% ../nbs/20_api.ipynb #7b67cbe6
 def mend_parameter(parameter: dict[str, Any]) -> None:
     "Say what a parameter may be."
     schema = parameter["schema"]
@@ -815,7 +818,7 @@ def mend_responses(operation: dict[str, Any]) -> None:
             content = declared["content"].pop("application/json")
             declared["content"] = {"application/problem+json": content}
 
-# %% ../nbs/20_api.ipynb #83f83185
+# %% ../nbs/20_api.ipynb #800f6a9d
 def draft_document() -> dict[str, Any]:
     "What SpecTree makes of the routes."
     spec, app = make_spec(), Flask("movierec")
@@ -826,7 +829,7 @@ def draft_document() -> dict[str, Any]:
     with app.app_context():
         return json.loads(json.dumps(spec.spec))
 
-
+# %% ../nbs/20_api.ipynb #12d40abb
 def openapi_document() -> dict[str, Any]:
     "The OpenAPI document of all routes; needs spectree."
     document = draft_document()

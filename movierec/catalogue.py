@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'with_rating_counts', 'tie_order', 'filter_mask', 'check_choice',
-           'check_genres', 'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded', 'Column',
+           'check_genres', 'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded', 'ColumnRule',
            'convert_column', 'find_wrong', 'checked_column', 'checked_movies', 'checked_ratings', 'list_genres',
            'copy_record', 'Catalogue', 'build_catalogue']
 
@@ -147,7 +147,7 @@ def look_up_excluded(exclude: Any, titles: TitleIndex) -> np.ndarray:
     )
 
 # %% ../nbs/05_catalogue.ipynb #f8f0c347
-class Column(NamedTuple):
+class ColumnRule(NamedTuple):
     "What a column must hold."
 
     dtype: Any  # that it is converted to
@@ -160,9 +160,9 @@ class Column(NamedTuple):
 
 TEXTS = (pl.String, pl.Categorical, pl.Null)  # Null: lists that are all empty
 COLUMNS = {
-    "movie_id": Column(pl.Int64, "whole numbers", lambda t: t.is_integer()),
-    "title": Column(pl.String, "text", lambda t: t == pl.String),
-    "year": Column(
+    "movie_id": ColumnRule(pl.Int64, "whole numbers", lambda t: t.is_integer()),
+    "title": ColumnRule(pl.String, "text", lambda t: t == pl.String),
+    "year": ColumnRule(
         pl.Int64,
         "whole numbers from -9999 to 9999, null where unknown",
         lambda t: t.is_integer() or t.is_float() or t == pl.Null,
@@ -170,20 +170,20 @@ COLUMNS = {
         9999,
         required=False,
     ),
-    "genres": Column(
+    "genres": ColumnRule(
         pl.List(pl.String),
         "lists of names",
         lambda t: isinstance(t, pl.List) and t.inner in TEXTS,
     ),
-    "user_id": Column(pl.Int64, "whole numbers", lambda t: t.is_integer()),
-    "rating": Column(
+    "user_id": ColumnRule(pl.Int64, "whole numbers", lambda t: t.is_integer()),
+    "rating": ColumnRule(
         pl.Float64, "numbers from 0.5 to 5", lambda t: t.is_numeric(), 0.5, 5
     ),
 }
 MOVIE_COLUMNS = ("movie_id", "title", "year", "genres")
 
 # %% ../nbs/05_catalogue.ipynb #93b0fe49
-def convert_column(column: pl.Series, rule: Column) -> pl.Series | None:
+def convert_column(column: pl.Series, rule: ColumnRule) -> pl.Series | None:
     "The column in the type of `rule`, (rows,); None if it is another kind of thing."
     try:
         converted = column.cast(rule.dtype) if rule.fits(column.dtype) else None
@@ -195,7 +195,7 @@ def convert_column(column: pl.Series, rule: Column) -> pl.Series | None:
     return converted if lossless else None
 
 
-def find_wrong(column: pl.Series, rule: Column) -> pl.Series:
+def find_wrong(column: pl.Series, rule: ColumnRule) -> pl.Series:
     "(rows,) true where a value is missing or out of range."
     if isinstance(rule.dtype, pl.List):
         return column.is_null() | column.list.eval(pl.element().is_null()).list.any()

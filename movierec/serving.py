@@ -78,7 +78,7 @@ class Model:
         "The SHA-256 of its metadata, in hexadecimal digits."
         return str(self.artifact.metadata["sha256"])
 
-
+# %% ../nbs/19_serving.ipynb #b7dcc141
 def load_model(root: Path) -> Model:
     "The version in use. Raises `ArtifactError`."
     artifact = open_version(root)
@@ -99,7 +99,7 @@ class Held:
     stamp: tuple[int, ...] | None = None  # of `latest`, when it was last tried
     tried_at: float = 0.0  # seconds of time.monotonic
 
-
+# %% ../nbs/19_serving.ipynb #5ead1ea4
 def is_current(held: Held, latest: Path) -> bool:
     "Whether nothing is to be loaded: `latest` is as it was, no attempt is due."
     waited = time.monotonic() - held.tried_at
@@ -187,7 +187,7 @@ def harmless_id(given: str | None) -> str:
     fits = given is not None and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given)
     return str(given) if fits else secrets.token_hex(16)
 
-
+# %% ../nbs/19_serving.ipynb #258a0ac7
 def note_request() -> None:
     "Give the request its id, and look at the clock."
     g.request_id = harmless_id(request.headers.get("X-Request-Id"))
@@ -207,7 +207,7 @@ SECURITY_HEADERS = [
     ("X-Frame-Options", "DENY"),
 ]
 
-
+# %% ../nbs/19_serving.ipynb #d5b56d97
 def with_security_headers(
     application: Callable[..., Any],  # a WSGI application (PEP 3333)
 ) -> Callable[..., Any]:
@@ -236,7 +236,7 @@ def log_to_stdout(
         logger.addHandler(handler)
         logger.setLevel(level)
 
-
+# %% ../nbs/19_serving.ipynb #37691640
 def log_access(
     status: int,
     seconds: float,  # from the arrival of the request to its answer
@@ -298,7 +298,7 @@ class Serving:
         "Count a list of recommendations: 'similar', 'ratings' or 'user'."
         self.counters["recommendations"].labels(kind).inc()
 
-
+# %% ../nbs/19_serving.ipynb #e2a0853d
 def current_serving() -> Serving:
     "What the application that answers this request holds."
     found: Serving = current_app.extensions["movierec"]
@@ -351,7 +351,7 @@ class ModelCollector:
         problem = bool(what_is_wrong(held))
         return [info, GaugeMetricFamily("movierec_model_problem", about, problem)]
 
-
+# %% ../nbs/19_serving.ipynb #8282eabe
 def model_registry(holder: ModelHolder) -> CollectorRegistry:
     "A registry of what is told of the model."
     registry = CollectorRegistry()
@@ -365,7 +365,7 @@ def shared_registry() -> CollectorRegistry:
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
 
-
+# %% ../nbs/19_serving.ipynb #761222ad
 def show_metrics() -> Response:
     "GET /metrics: counters and gauges for Prometheus."
     serving = current_serving()
@@ -394,7 +394,7 @@ def show_health() -> Response:
     "GET /healthz: the process runs."
     return json_response({"status": "ok"}, headers=NOT_KEPT)
 
-
+# %% ../nbs/19_serving.ipynb #88f62e70
 def show_readiness() -> Response:
     "GET /readyz: whether there is a model, and which."
     try:

@@ -223,7 +223,7 @@ class SimilarityIndex:
         "The flags of a vector, or of several; (len(v), flags)."
         return dense(self.sets[self.set_of[v].reshape(-1)])
 
-
+# %% ../nbs/07_similarity.ipynb #91d73336
 def build_index(
     features: Features,
     method: Method,

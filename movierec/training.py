@@ -43,6 +43,7 @@ from .features import build_features, feature_table, fill_years, fit_scaler
 from .files import Progress, no_progress, to_json
 from movierec.recommender import (
     Recommender,
+    choose,
     describe_recommender,
     make_parts,
     write_recommender,
@@ -67,13 +68,12 @@ def as_pandas(table: pl.DataFrame) -> Any:
     return pd.DataFrame(columns | {name: table[name].to_list() for name in text})
 
 # %% ../nbs/17_training.ipynb #6f7123a9
-def exported_methods(n_movies: int, config: Config) -> list[str]:
-    "The methods whose matrices are exported: all, or none of so many movies."
-    return (
-        config.similarity.methods if n_movies <= config.model.max_matrix_movies else []
-    )
+def exported_methods(rec: Recommender, config: Config) -> list[str]:
+    "The methods whose matrices are exported: all, or none of too many movies."
+    small = len(rec.movies) <= config.model.max_matrix_movies
+    return list(rec.neighbours) if small else []
 
-# %% ../nbs/17_training.ipynb #ca2921af
+# %% ../nbs/17_training.ipynb #4823cc8e
 def write_exports(rec: Recommender, config: Config, folder: Path) -> None:
     "Write what people who analyse the model expect."
     table = feature_table(rec.movies, rec.features)
@@ -82,7 +82,7 @@ def write_exports(rec: Recommender, config: Config, folder: Path) -> None:
         "movies_features": as_pandas(table),
         "feature_scaler": fit_scaler(years, config.features.year_weight),
     }
-    for method in exported_methods(len(rec.movies), config):
+    for method in exported_methods(rec, config):
         matrix = similarity_matrix(rec.features, METHODS[method])
         pickled[f"{method}_similarity_matrix"] = matrix
     for name, content in pickled.items():
@@ -96,7 +96,7 @@ DATA_LICENCE = "MovieLens data: research use, no redistribution"
 
 def count_contents(dataset: Dataset, rec: Recommender) -> dict[str, int]:
     "How many there are of each, by what they are."
-    index = rec.neighbours[rec.default_method].index
+    index = choose(rec).index
     return {
         "movies": len(dataset.movies),
         "ratings": len(dataset.ratings),
@@ -112,7 +112,7 @@ def describe_version(
     "The metadata of a version."
     title, terms = release_terms(dataset.name)
     years, limit = fill_years(rec.movies["year"]), config.model.max_matrix_movies
-    exported = exported_methods(len(rec.movies), config)
+    exported = exported_methods(rec, config)
     return {
         "created_at": created_at(),
         "data": {

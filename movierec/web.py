@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ERAS', 'LABELS', 'PER_PAGE', 'PER_FILM', 'MOST_PER_FILM', 'article_first', 'said_title', 'letter_size',
            'describe_poster', 'read_motifs', 'render_page', 'find_films', 'filled_fields', 'in_words', 'list_page',
-           'search_page', 'redirect_to_film', 'home_page', 'say_method', 'ask_similar', 'film_page', 'for_you_page',
+           'redirect_to_film', 'search_page', 'home_page', 'say_method', 'ask_similar', 'film_page', 'for_you_page',
            'keep_known', 'for_you_list', 'map_page', 'api_page', 'error_response', 'set_up_templates', 'create_app']
 
 # %% ../nbs/21_web.ipynb #2566afd1
@@ -84,7 +84,7 @@ def letter_size(name: str) -> str:
         return "short"
     return "long" if len(name) > 30 or longest > 11 else "middle"
 
-
+# %% ../nbs/21_web.ipynb #028446dc
 def describe_poster(movie: Mapping[str, Any]) -> dict[str, Any]:
     "What the template needs to draw a film; at least one genre, the first to draw."
     name, others = said_title(movie["title"], movie["year"])
@@ -181,6 +181,12 @@ def list_page(rec: Recommender, given: Mapping[str, Sequence[str]]) -> Response:
         movies=movies,
     )
 
+# %% ../nbs/21_web.ipynb #1218eae7
+def redirect_to_film(movie_id: int, **query: Any) -> Response:
+    "The way to a film's page."
+    address = url_for("film_page", movie_id=movie_id, **query)
+    return Response("", 303, {"Location": address})
+
 
 def search_page(rec: Recommender, text: str) -> Response:
     "What was found for a text, or the film that it names."
@@ -199,13 +205,7 @@ def search_page(rec: Recommender, text: str) -> Response:
         years=(years.min(), years.max()),
     )
 
-
-def redirect_to_film(movie_id: int, **query: Any) -> Response:
-    "The way to a film's page."
-    address = url_for("film_page", movie_id=movie_id, **query)
-    return Response("", 303, {"Location": address})
-
-
+# %% ../nbs/21_web.ipynb #21e2d488
 def home_page() -> Response:
     "GET /: the search box, what was found, or what there is."
     rec = current_model().recommender
@@ -241,7 +241,7 @@ def ask_similar(
     current_serving().count("similar")
     return {"query": query, "items": items, "problem": None}
 
-
+# %% ../nbs/21_web.ipynb #9bd74d15
 def film_page(movie_id: str) -> Response:
     "GET /movies/<movie_id>: a film, and the films most like it."
     rec, given = current_model().recommender, filled_fields(SimilarQuery.model_fields)
@@ -276,14 +276,14 @@ def for_you_page() -> Response:
     movies = list_movies(rec, MoviesQuery(k=18))[1]
     return render_page("for_you.html", movies=movies, genres=rec.catalogue.genres)
 
-
+# %% ../nbs/21_web.ipynb #2d8c9e6e
 def keep_known(rec: Recommender, body: RecommendBody) -> RecommendBody:
     "The same question with the ratings of known movies only."
     row_of, ratings = rec.catalogue.row_of, body.ratings.items()
     known = {m: n for m, n in ratings if isinstance(name_from_url(m, row_of), int)}
     return body.model_copy(update={"ratings": known})
 
-
+# %% ../nbs/21_web.ipynb #ee8246e8
 def for_you_list() -> Response:
     "POST /for-you: the list for the ratings in the body, as a piece of HTML."
     rec, sent = current_model().recommender, read_body()
@@ -305,7 +305,7 @@ def map_page() -> Response:
         values = {"movie": results.movie, "near": results.items}
     return render_page("map.html", genres=rec.catalogue.genres, **values)
 
-
+# %% ../nbs/21_web.ipynb #c078906e
 def api_page() -> Response:
     "GET /api: the manual of the API."
     document = json.loads(read_document(current_app.root_path))
@@ -331,7 +331,7 @@ def set_up_templates(app: Flask) -> None:
     app.jinja_env.filters["poster"] = describe_poster
     app.jinja_env.globals |= {"motifs": read_motifs(drawings), "articles": ARTICLES}
 
-
+# %% ../nbs/21_web.ipynb #f6cc2fda
 def create_app(
     config: Config | None = None,  # None reads the settings
 ) -> Flask:

@@ -47,9 +47,9 @@ def recommender(dataset):
     return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
 
 
-def save_version(root, version, recommender):
+def save_version(root, version, recommender, **about):
     "Write `recommender` as a version under `root` and put it in use."
-    about = {"recommender": describe_recommender(recommender)}
+    about["recommender"] = describe_recommender(recommender)
     save(root, version, lambda folder: write_recommender(recommender, folder), about)
     set_latest(root, version)
 

@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from collections import Counter
 
+import numpy as np
 import pytest
+from conftest import save_version
 
-from movierec import api
+from movierec import api, similarity, web
 from movierec.config import load_config
+from movierec.recommender import Recommender
+from movierec.titles import TitleIndex
 from movierec.web import create_app
 
 PATHS = [
@@ -49,7 +54,7 @@ def client(trained_root):
 
 
 def check_problem(response, path):
-    "The answer must be a problem of its kind: JSON below /api/, else a page; without a traceback."
+    "The answer must be a problem: JSON below /api/, else a page; without a traceback."
     expected = "application/problem+json" if path.startswith("/api/") else "text/html"
     assert response.mimetype == expected and "Traceback" not in response.text, (
         response.text[:500]
@@ -225,3 +230,192 @@ def test_what_only_the_model_can_refuse_is_named_too(client, path, body, paramet
     assert response.status_code == 400 and [
         error["parameter"] for error in response.json["errors"]
     ] == [parameter]
+
+
+# --- one look-up, one search, one check for a request
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "finds", "searches"),
+    [
+        ("/api/v1/movies/50", None, 1, 0),
+        ("/api/v1/movies/title:fargo", None, 1, 0),
+        ("/api/v1/movies/50/similar", None, 1, 0),
+        ("/api/v1/movies/no such film/similar", None, 1, 1),
+        ("/api/v1/movies?q=terminater", None, 0, 1),
+        ("/api/v1/recommendations", {"ratings": {"50": 5, "Fargo": 4}}, 2, 0),
+        ("/api/v1/recommendations", {"ratings": {"50": 5, "Fargoo": 4, "1": 2}}, 3, 1),
+        ("/movies/50", None, 1, 0),
+        ("/movies/50?genre=Opera", None, 0, 0),
+        ("/movies/fargo", None, 1, 0),
+        ("/movies/no such film", None, 1, 1),
+        ("/map?film=50", None, 1, 0),
+        ("/?q=fargo", None, 1, 0),
+        ("/?q=sabrina", None, 1, 0),
+        ("/?q=terminater", None, 1, 1),
+        ("/for-you", {"ratings": {"50": 5, "99999": 4}}, 1, 0),
+    ],
+)
+def test_nothing_is_found_or_searched_twice(
+    client, monkeypatch, path, body, finds, searches
+):
+    counts, find, search = Counter(), TitleIndex.find, TitleIndex.search
+
+    def counting(name, function):
+        def counted(*arguments):
+            counts[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(TitleIndex, name, counted)
+
+    counting("find", find)
+    counting("search", search)
+    client.post(path, json=body) if body else client.get(path)
+    assert (counts["find"], counts["search"]) == (finds, searches)
+
+
+def test_a_method_is_refused_by_the_recommender_alone(client):
+    for path in ("/api/v1/movies/1/similar", "/movies/1"):
+        response = client.get(f"{path}?method=euclid")
+        assert response.status_code == 400
+        assert "is not known; expected one of cosine, jaccard" in response.text
+        assert client.get(f"{path}?method=JACCARD").status_code == 200
+    wrong = client.get("/api/v1/movies/1/similar?method=euclid").json["errors"]
+    assert [error["parameter"] for error in wrong] == ["method"]
+    switch = client.get("/movies/1?method=JACCARD").text.split("</nav>")
+    assert 'aria-current="true">Jaccard' in "".join(switch)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/movies?", "/api/v1/users/1/recommendations?"]
+)
+def test_years_in_the_wrong_order_are_said_once(client, path):
+    response = client.get(f"{path}year_from=1999&year_to=1990")
+    (error,) = response.json["errors"]
+    assert response.status_code == 400 and error["parameter"] == "year_to"
+    assert "the first year is after the last" in error["detail"]
+
+
+def test_a_year_of_zero_is_a_year(client):
+    for path in ("/api/v1/movies", "/api/v1/movies/50/similar"):
+        assert client.get(f"{path}?year_to=0").json["items"] == []
+        assert len(client.get(f"{path}?year_from=0&k=5").json["items"]) == 5
+    body = {"ratings": {"50": 5}, "year_to": 0}
+    assert client.post("/api/v1/recommendations", json=body).json["items"] == []
+    page = client.get("/movies/50?year_to=0").text
+    assert "No film that passes the filters" in page and 'value="0"' in page
+    assert "year_to=0&amp;method=jaccard" in page  # the switch keeps it
+    assert "No film passes these filters" in client.get("/?year_to=0").text
+
+
+# --- what a film may be called
+
+
+@pytest.mark.parametrize(
+    ("name", "movie_id"),
+    [
+        ("187", 187),  # the id, not the film of this title
+        ("title:187", 330),
+        ("id:187", 187),
+        ("0050", 50),
+        ("fargo", 100),
+        ("TITLE:Fargo (1996)", 100),
+        ("title:face off", 298),  # a slash can't stand in a path
+    ],
+)
+def test_text_in_an_address_or_a_key_is_an_id_first(client, name, movie_id):
+    found = client.get(f"/api/v1/movies/{name}").json["movie"]
+    assert found["movie_id"] == movie_id
+    similar = client.get(f"/api/v1/movies/{name}/similar").json
+    assert similar["movie"] == found
+    assert (
+        similar["items"]
+        == client.get(f"/api/v1/movies/{movie_id}/similar").json["items"]
+    )
+    page = client.get(f"/movies/{name}?year_to=1990&genre=War&genre=Drama&x=1")
+    same = page.headers.get("Location", f"/movies/{name}")
+    query = "genre=War&genre=Drama&year_to=1990" if page.status_code == 303 else ""
+    assert same.partition("?")[0] == f"/movies/{movie_id}"
+    assert sorted(same.partition("?")[2].split("&")) == sorted(query.split("&"))
+    lists = [
+        client.post("/api/v1/recommendations", json={"ratings": {key: 5}}).json["items"]
+        for key in (name, f"id:{movie_id}")
+    ]
+    assert lists[0] == lists[1]
+
+
+def test_a_redirection_stays_here(client):
+    for query in ("_external=1&_scheme=x&_anchor=y", "_method=POST", "movie_id=2"):
+        response = client.get(f"/movies/fargo?{query}")
+        assert (response.status_code, response.headers["Location"]) == (
+            303,
+            "/movies/100",
+        )
+
+
+@pytest.mark.parametrize("names", [("50", "050"), ("50", "id:50"), ("100", "fargo")])
+def test_a_film_that_is_rated_twice_under_two_names_is_refused(client, names):
+    body = {"ratings": dict.fromkeys(names, 5)}
+    response = client.post("/api/v1/recommendations", json=body)
+    assert response.status_code == 400 and "rated twice" in response.json["detail"]
+    assert response.json["errors"][0]["parameter"] == "ratings"
+
+
+# --- what is registered is served
+
+
+def test_a_method_that_is_registered_is_served_and_documented(
+    dataset, tmp_path, monkeypatch
+):
+    def smaller(dot, square, other):
+        return np.minimum(square, other)
+
+    method = similarity.Method("overlap", smaller, ("genres",))
+    monkeypatch.setitem(similarity.METHODS, "overlap", method)
+    methods = list(similarity.METHODS)
+    rec = Recommender.from_tables(
+        dataset.movies, genres=dataset.genres, methods=methods
+    )
+    save_version(tmp_path, "v1.0.0", rec)
+    client = create_app(load_config(model={"dir": tmp_path})).test_client()
+    got = client.get("/api/v1/movies/50/similar?method=overlap").json
+    assert got["items"] == rec.similar(50, method="overlap").to_dict()["items"]
+    about = client.get("/api/v1/model").json
+    assert about["methods"] == methods
+    assert about["features"] == [*dataset.genres, "year"]
+    page = client.get("/movies/50?method=overlap").text
+    assert ">Overlap</a>" in page and "Compares genres alone." in page
+    paths = api.openapi_document()["paths"]
+    parameters = paths["/api/v1/movies/{movie_id}/similar"]["get"]["parameters"]
+    (enum,) = [p["schema"]["enum"] for p in parameters if p["name"] == "method"]
+    assert enum == methods
+
+
+# --- answers are theirs who asked
+
+
+def test_what_is_given_away_shares_nothing_with_the_model(recommender):
+    rec, ratings = recommender, api.RecommendBody(ratings={"50": 5})
+
+    def answers():
+        return [
+            api.find_similar(rec, 50, api.SimilarQuery(k=3)).items,
+            api.find_recommendations(rec, ratings).items,
+            api.list_movies(rec, api.MoviesQuery(k=3))[1],
+            api.list_movies(rec, api.MoviesQuery(q="sabrina"))[1],
+            web.find_films(rec, "fargo")[1],
+            web.find_films(rec, "sabrina")[1],
+            web.find_films(rec, "terminater")[1],
+            api.map_columns(rec)["title"],
+            api.map_columns(rec)["genre_names"],
+        ]
+
+    before = json.dumps([list(answer) for answer in answers()])
+    for answer in answers():
+        for film in answer:
+            if isinstance(film, dict):
+                film["genres"].append("x")
+                film["title"] = "x"
+        if isinstance(answer, list):
+            answer.clear()
+    assert json.dumps([list(answer) for answer in answers()]) == before

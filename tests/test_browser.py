@@ -1,18 +1,17 @@
-"The page in a real Chromium, against a real server: by keyboard, without JavaScript, on a phone, in the dark."
+"""The page in a real Chromium, against a real server: by keyboard, without JavaScript,
+on a phone, in the dark."""
 
+import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import free_port, wait_for_page
 
 from movierec import web
 from movierec.config import load_config
@@ -59,7 +58,7 @@ SCREENS = {
 def browser():
     "Chromium, without a window."
     if BROWSER is None:
-        message = "no chromium, chromium-browser or google-chrome on the PATH; on Debian or Ubuntu: apt-get install chromium"
+        message = "no Chromium or Chrome on the PATH; Debian: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     from playwright.sync_api import sync_playwright
 
@@ -80,9 +79,7 @@ def server(trained_root, tmp_path_factory):
         "MOVIEREC_HOME": str(home),
         "MOVIEREC_MODEL__DIR": str(trained_root),
     }
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     flask = Path(sys.executable).with_name("flask")
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
@@ -94,7 +91,7 @@ def server(trained_root, tmp_path_factory):
             stderr=log,
         )
     try:
-        wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, home / "log")
+        wait_for_page(f"http://127.0.0.1:{port}/readyz", process, home / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -102,21 +99,10 @@ def server(trained_root, tmp_path_factory):
     assert "Traceback" not in (home / "log").read_text()
 
 
-def wait_until_ready(url, process, log):
-    "Return when the server answers; fail if it ends before, or takes more than half a minute."
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except urllib.error.URLError:
-            time.sleep(0.1)
-    pytest.fail(f"the server doesn't answer:\n{log.read_text()}")
-
-
 @pytest.fixture
 def open_page(browser, server):
-    "A function that opens a page; at the end nothing may stand in the console, or have been asked of another host."
+    """A function that opens a page; at the end nothing may stand in the console, or
+    have been asked of another host."""
     contexts, trouble, asked = [], [], []
 
     def opener(path="/", **options):
@@ -243,7 +229,8 @@ def test_the_first_tab_skips_to_the_content(open_page):
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the content")
     assert skip.evaluate(
-        "element => element === document.activeElement && element.getBoundingClientRect().width > 50"
+        "element => element === document.activeElement"
+        " && element.getBoundingClientRect().width > 50"
     )
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
@@ -266,7 +253,8 @@ def test_the_parts_of_a_page_have_names(open_page):
         page.goto(path)
         assert page.locator("h1").count() == 1
         assert page.evaluate(
-            "[...document.querySelectorAll('input:not([type=hidden])')].every(i => i.labels.length == 1)"
+            "[...document.querySelectorAll('input:not([type=hidden])')]"
+            ".every(input => input.labels.length == 1)"
         ), path
         assert (
             page.evaluate(
@@ -281,23 +269,26 @@ def test_no_screen_has_to_be_scrolled_sideways(open_page, screen):
     page = open_page(viewport={"width": screen[0], "height": screen[1]})
     for path in PAGES:
         page.goto(path)
-        page.evaluate(
-            "document.querySelectorAll('details').forEach(details => { details.open = true })"
-        )
+        page.evaluate(OPEN_DETAILS)
         assert page.evaluate("document.documentElement.scrollWidth") <= screen[0], path
 
 
-# The lowest contrast between a text and what is behind it. A canvas turns any CSS colour into red, green and blue.
+OPEN_DETAILS = "document.querySelectorAll('details').forEach(d => { d.open = true })"
+
+# The lowest contrast between a text and what is behind it. A canvas turns any CSS
+# colour into red, green and blue.
 CONTRAST = """() => {
   const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1})
   const context = canvas.getContext('2d', {willReadFrequently: true})
   const rgba = colour => {
-    context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1)
+    context.clearRect(0, 0, 1, 1)
+    context.fillStyle = colour
+    context.fillRect(0, 0, 1, 1)
     return [...context.getImageData(0, 0, 1, 1).data]
   }
-  const luminance = ([r, g, b]) => [[r, .2126], [g, .7152], [b, .0722]].reduce((sum, [c, w]) => {
-    c /= 255; return sum + w * (c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-  }, 0)
+  const linear = c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4
+  const luminance = ([r, g, b]) =>
+    .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255)
   const behind = element => {
     for (; element; element = element.parentElement) {
       const colour = rgba(getComputedStyle(element).backgroundColor)
@@ -305,13 +296,14 @@ CONTRAST = """() => {
     }
     return [255, 255, 255, 255]
   }
-  document.querySelectorAll('details').forEach(details => { details.open = true })
   return [...document.querySelectorAll('body *')].filter(element =>
     element.matches('input:not([type=range], [type=radio], [type=checkbox])') ||
     [...element.childNodes].some(node => node.nodeType == 3 && node.data.trim())
   ).map(element => {
-    const [a, b] = [luminance(rgba(getComputedStyle(element).color)), luminance(behind(element))]
-    return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), element.outerHTML.slice(0, 80)]
+    const text = luminance(rgba(getComputedStyle(element).color))
+    const ground = luminance(behind(element))
+    const contrast = (Math.max(text, ground) + .05) / (Math.min(text, ground) + .05)
+    return [contrast, element.outerHTML.slice(0, 80)]
   }).sort((one, other) => one[0] - other[0])[0]
 }"""
 
@@ -324,6 +316,7 @@ def test_light_and_dark_are_both_readable(open_page, scheme):
     assert brightness > 200 if scheme == "light" else brightness < 60
     for path in PAGES:
         page.goto(path)
+        page.evaluate(OPEN_DETAILS)
         ratio, element = page.evaluate(CONTRAST)
         assert ratio >= 4.5, (path, element)  # WCAG AA
 
@@ -433,7 +426,7 @@ def test_no_suggestion_outlives_its_question(open_page):
     with page.expect_response("**/api/v1/movies?*"):
         box.fill("star trek")
     page.wait_for_function(
-        "() => document.querySelector('[role=combobox]').getAttribute('aria-expanded') == 'false'"
+        "document.querySelector('[role=combobox]').ariaExpanded == 'false'"
     )
     assert options.count() == 0
     page.unroute("**/api/v1/movies?*")
@@ -513,7 +506,8 @@ def test_for_you(open_page, recommender):
         for item in recommender.recommend({50: 1, 100: 5}, 12).items
     ]
     page.wait_for_function(
-        "titles => [...document.querySelectorAll('.list .name')].map(e => e.textContent).join() == titles",
+        "titles => titles == "
+        "[...document.querySelectorAll('.list .name')].map(e => e.textContent).join()",
         arg=",".join(both),
     )
     assert both != first
@@ -546,7 +540,8 @@ def test_ratings_that_somebody_has_broken_are_ignored(open_page, stored):
 
 def test_ratings_of_films_that_are_gone_are_left_out_and_titles_are_text(open_page):
     page = open_page("/for-you")
-    stored = '{"99999": {"title": "<img src=x onerror=alert(1)>", "stars": 5}, "50": {"title": "Star Wars", "stars": 5}}'
+    unknown = {"title": "<img src=x onerror=alert(1)>", "stars": 5}
+    stored = json.dumps({"99999": unknown, "50": {"title": "Star Wars", "stars": 5}})
     page.evaluate("stored => localStorage.setItem('movierec.ratings', stored)", stored)
     page.reload()
     assert (
@@ -574,18 +569,20 @@ def test_a_list_that_cant_be_had_says_so(open_page):
 # How many pixels of the map are not empty, and how many of the colour of a genre.
 PIXELS = """genre => {
   const map = document.querySelector('canvas'), options = {willReadFrequently: true}
-  const canvas = Object.assign(document.createElement('canvas'), {width: map.width, height: map.height})
-  const context = canvas.getContext('2d', options)
+  const copy = (width, height) => Object.assign(
+    document.createElement('canvas'), {width, height}
+  ).getContext('2d', options)
+  const context = copy(map.width, map.height), probe = copy(1, 1)
   context.drawImage(map, 0, 0)
-  const probe = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', options)
-  probe.fillStyle = getComputedStyle(document.querySelector(`.legend [data-genre="${genre}"] i`)).backgroundColor
+  const sample = document.querySelector(`.legend [data-genre="${genre}"] i`)
+  probe.fillStyle = getComputedStyle(sample).backgroundColor
   probe.fillRect(0, 0, 1, 1)
   const [r, g, b] = probe.getImageData(0, 0, 1, 1).data
-  const {data} = context.getImageData(0, 0, canvas.width, canvas.height)
+  const {data} = context.getImageData(0, 0, map.width, map.height)
   let drawn = 0, coloured = 0
   for (let i = 0; i < data.length; i += 4) {
     if (data[i + 3]) drawn++
-    const off = Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b)
+    const off = [r, g, b].reduce((sum, c, j) => sum + Math.abs(data[i + j] - c), 0)
     if (data[i + 3] == 255 && off < 6) coloured++
   }
   return [drawn, coloured]
@@ -611,9 +608,8 @@ def test_the_map(open_page):
     assert (
         page.get_by_role("button", name="Drama").get_attribute("aria-pressed") == "true"
     )
-    assert (
-        page.evaluate(PIXELS, "Horror")[1] < 50 < page.evaluate(PIXELS, "Drama")[1]
-    )  # the others are pale now
+    # the others are pale now
+    assert page.evaluate(PIXELS, "Horror")[1] < 50 < page.evaluate(PIXELS, "Drama")[1]
     page.get_by_role("button", name="Drama").click()
     page.get_by_role("button", name="Zoom in").click()
     settled(page)
@@ -751,13 +747,12 @@ def test_axe_finds_nothing(browser, server, path, scheme):
         base_url=server, color_scheme=scheme, viewport={"width": 1280, "height": 900}
     ) as context:
         context.add_init_script(
-            'localStorage.setItem(\'movierec.ratings\', \'{"50": {"title": "Star Wars", "stars": 5}}\')'
+            "localStorage.setItem('movierec.ratings', "
+            """'{"50": {"title": "Star Wars", "stars": 5}}')"""
         )
         page = context.new_page()
         page.goto(path, wait_until="networkidle")
-        page.evaluate(
-            "document.querySelectorAll('details').forEach(details => { details.open = true })"
-        )
+        page.evaluate(OPEN_DETAILS)
         if page.get_by_role("combobox").count():
             page.get_by_role("combobox").fill("star")
             page.get_by_role("option").first.wait_for()
@@ -815,7 +810,8 @@ def test_axe_finds_nothing_where_there_is_no_model_or_all_went_wrong(
 
 
 CUT_OFF = """[...document.querySelectorAll('.lettering')].filter(letters =>
-  letters.scrollHeight > letters.clientHeight + 1 || letters.scrollWidth > letters.clientWidth + 1
+  letters.scrollHeight > letters.clientHeight + 1 ||
+  letters.scrollWidth > letters.clientWidth + 1
 ).map(letters => letters.innerText)"""
 
 

@@ -1,8 +1,6 @@
 "The command line only translates: options mean what Python's parameters mean."
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -193,16 +191,3 @@ def test_a_method_that_is_registered_at_run_time_is_found(tmp_path, monkeypatch)
     assert ask(root, "batch", "--out", out, *of_movies)["lists"] == 1682
     table = pl.read_parquet(out / "*.parquet").filter(pl.col("movie_id") == 1)
     assert table["similar_id"].to_list() == ids(listed)[:3]
-
-
-# How it is started
-
-
-def test_python_m_movierec_is_movierec(trained_root):
-    done = subprocess.run(
-        [sys.executable, "-m", "movierec", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0 and done.stdout.startswith("Usage: movierec [OPTIONS]")

@@ -1,4 +1,5 @@
-"What the Dockerfile starts, started here: the production server, its health check and metrics, and changing models."
+"""What the Dockerfile starts, started here: the production server, its health check and
+metrics, and changing models."""
 
 import http.client
 import json
@@ -17,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import save_version
+from conftest import free_port, save_version
 
 from movierec.recommender import Recommender
 
@@ -30,13 +31,6 @@ def instruction(name):
     "The command that an instruction of the Dockerfile gives, as a list."
     text = DOCKERFILE.read_text().replace("\\\n", " ")
     return json.loads(re.findall(rf"{name}[^\[\n]*(\[.*\])", text)[-1])
-
-
-def free_port():
-    "A port that nobody uses."
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Production:
@@ -130,9 +124,8 @@ def test_the_servers_of_the_image_answer_as_one(production):
         if not line.startswith("#")
     )
     route = 'method="GET",route="/api/v1/movies/<movie_id>/similar",status="200"'
-    assert (
-        status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40
-    )  # of both processes together
+    # of both processes together
+    assert status == 200 and float(numbers[f"movierec_requests_total{{{route}}}"]) == 40
     assert float(numbers['movierec_recommendations_total{kind="similar"}']) == 40
     assert float(numbers["movierec_unknown_titles_total"]) == 1
     assert (
@@ -176,9 +169,8 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
     while (
         len(set(workers(production)) - {before[0]}) < 2 and time.monotonic() < deadline
     ):
-        with suppress(
-            ConnectionResetError
-        ):  # the dead one's socket may still take a connection
+        # the dead one's socket may still take a connection
+        with suppress(ConnectionResetError):
             assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
         time.sleep(0.1)
     after = workers(production)
@@ -187,7 +179,10 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
         assert production.get("/readyz")[0] == 200
 
 
-POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = (
+    b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/json\r\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +198,8 @@ POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: appli
         POST + b"Content-Length: -1\r\n\r\n{}",
         POST + b"Content-Length: 9999999\r\n\r\n{",
         POST + b"Transfer-Encoding: chunked\r\n\r\n"
-        + b"10000\r\n" + b"[" * 65536 + b"\r\n10000\r\n" + b"[" * 65536 + b"\r\n0\r\n\r\n",
+        + b"10000\r\n" + b"[" * 65536 + b"\r\n"
+        + b"10000\r\n" + b"[" * 65536 + b"\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00",  # somebody speaks TLS
         b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
@@ -217,9 +213,8 @@ def test_what_no_browser_sends_is_survived(hardened, sent):
         ) as connection,
         suppress(OSError),
     ):
-        connection.sendall(
-            sent
-        )  # a server may hang up at any moment: before the end, or before we do
+        # a server may hang up at any moment: before the end, or before we do
+        connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         while len(answer) < 1_000_000 and (part := connection.recv(65536)):
             answer += part

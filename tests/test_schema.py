@@ -1,4 +1,5 @@
-"""The API against its description: thousands of requests made up by schemathesis, right, wrong, and about real movies.
+"""The API against its description: thousands of requests made up by schemathesis,
+right, wrong, and about real movies.
 
 FUZZ_SEED=123 repeats a run; the seed of each run is printed.
 """
@@ -51,7 +52,8 @@ def app(trained_root):
 
 
 def ask(operation, mode, real, answers):
-    "Make up requests, and hold each answer against the schema; count the answers by status."
+    """Make up requests, and hold each answer against the schema; count the answers by
+    status."""
 
     @seed(SEED)
     @settings(
@@ -75,9 +77,8 @@ def ask(operation, mode, real, answers):
                 case.body |= {"ratings": ratings, "exclude": [str(ids["movie_id"])]}
         response = case.call()
         answers[response.status_code] += 1
-        wrong = (
-            mode is GenerationMode.NEGATIVE and response.status_code != 413
-        )  # must be refused, as 413 does
+        # must be refused, as 413 does
+        wrong = mode is GenerationMode.NEGATIVE and response.status_code != 413
         case.validate_response(
             response, checks=(*CHECKS, negative_data_rejection) if wrong else CHECKS
         )
@@ -96,7 +97,8 @@ def test_no_answer_is_off_its_schema(app, capsys):
             ask(operation, GenerationMode.NEGATIVE, False, answers)
     with capsys.disabled():
         print(
-            f"\nschemathesis, FUZZ_SEED={SEED}: {answers.total()} requests, {dict(sorted(answers.items()))}"
+            f"\nschemathesis, FUZZ_SEED={SEED}: {answers.total()} requests,",
+            dict(sorted(answers.items())),
         )
     assert answers.total() >= 5000
     assert min(answers[200], answers[400], answers[404]) > 200

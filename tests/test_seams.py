@@ -123,7 +123,7 @@ def test_what_it_explains_adds_up_and_names_the_decade(rec, by_formula):
     parts = dict(explained.frame.select("name", "contribution").iter_rows())
     rows = [rec.find(title)[0] for title in ("Fargo", "Twelve Monkeys")]
     assert abs(sum(parts.values()) - by_formula[rows[0], rows[1]]) < 2e-12
-    smaller = min((rec.movies["genres"].list.len()[row] for row in rows)) + 0.25
+    smaller = min(rec.movies["genres"].list.len()[row] for row in rows) + 0.25
     assert abs(parts["the 1990s"] - 0.25 / smaller) < 1e-12 and "year" not in parts
 
 

@@ -107,6 +107,20 @@ def test_a_second_run_changes_nothing(copy):
     }
 
 
+def test_a_version_with_a_damaged_export_is_not_taken_for_unchanged(copy):
+    export = copy / "artifacts" / "v1.0.0" / "movies_features.csv"
+    export.write_bytes(export.read_bytes()[:-1])
+    done = command(copy, "train")
+    assert (
+        done.returncode == 1 and "v1.0.0/movies_features.csv is damaged" in done.stderr
+    )
+    assert json.loads(command(copy, "train", "--if-needed", "--json").stdout) == {
+        "version": "v1.0.0",
+        "trained": False,
+        "folder": str(export.parent),
+    }
+
+
 def test_the_log_is_json_lines_and_names_home(home):
     (file,) = (home / "logs").glob("training_pipeline_*.log")
     records = [json.loads(line) for line in file.read_text().splitlines()]
