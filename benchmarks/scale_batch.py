@@ -6,18 +6,23 @@ import shutil
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from movierec.artifacts import save, set_latest
-from movierec.batch import here, model, on_cluster, open_job, plan
+from movierec.batch import open_job, open_model, plan_job, write_on_cluster, write_part
 from movierec.config import load_config
 from movierec.data import load
-from movierec.features import build_features
-from movierec.neighbours import draw_catalogue
-from movierec.recommender import Recommender
+from movierec.features import encode_genres
+from movierec.pruning import draw_catalogue
+from movierec.recommender import (
+    Recommender,
+    describe_recommender,
+    write_recommender,
+)
 
 N_FILMS, N_USERS, TIMED = 62_423, 200_000, 20
 
@@ -39,7 +44,7 @@ def made_up_version(root):
     "Train a recommender on the made-up catalogue and save it as v1.0.0."
     dataset = load(load_config().data_dir)
     flags, years = draw_catalogue(
-        build_features(dataset.movies, dataset.genres).genre_flags, N_FILMS
+        encode_genres(dataset.movies, dataset.genres), N_FILMS
     )
     genres = [[dataset.genres[j] for j in np.flatnonzero(row)] for row in flags]
     titles = [f"Film {i} ({year})" for i, year in enumerate(years.tolist(), start=1)]
@@ -55,7 +60,8 @@ def made_up_version(root):
     start = time.perf_counter()
     rec = Recommender.from_tables(movies, ratings, dataset.genres)
     seconds = time.perf_counter() - start
-    save(root, "v1.0.0", rec.write, {"recommender": rec.about})
+    about = {"recommender": describe_recommender(rec)}
+    save(root, "v1.0.0", partial(write_recommender, rec), about)
     set_latest(root, "v1.0.0")
     return {
         "films": N_FILMS,
@@ -73,9 +79,10 @@ def lists_in(job, parts):
 def alone(root, folder, job, parts):
     "Users a second in this process, after the model is loaded."
     open_job(folder, job)
-    model(root, job.model_version)
+    open_model(root, job.model_version)
     start = time.perf_counter()
-    return lists_in(job, here(root, folder, job, parts)) / (time.perf_counter() - start)
+    done = [write_part(root, folder, job, part) for part in parts]
+    return lists_in(job, done) / (time.perf_counter() - start)
 
 
 def on_workers(root, folder, job, parts, n_workers=2, kill_after=None):
@@ -91,7 +98,7 @@ def on_workers(root, folder, job, parts, n_workers=2, kill_after=None):
         dashboard_address=None,
     ) as cluster:
         with Client(cluster) as client:
-            client.run(model, root, job.model_version)
+            client.run(lambda: open_model(root, job.model_version)[1])
         if kill_after is not None:
 
             def kill():
@@ -101,7 +108,8 @@ def on_workers(root, folder, job, parts, n_workers=2, kill_after=None):
 
             threading.Thread(target=kill, daemon=True).start()
         start = time.perf_counter()
-        done = on_cluster(root, folder, job, parts, cluster.scheduler_address)
+        scheduler = cluster.scheduler_address
+        done = list(write_on_cluster(root, folder, job, parts, scheduler))
         return lists_in(job, done) / (time.perf_counter() - start)
 
 
@@ -127,7 +135,7 @@ def job_of(root, folder, size, kill_after):
     """One model: users a second in this process and on workers; and whether the files
     are the same."""
     shutil.rmtree(folder, ignore_errors=True)
-    job = plan(root, "v1.0.0", size=size)
+    job = plan_job(root, "v1.0.0", size=size)
     parts, first = range(job.n_parts), range(min(TIMED, job.n_parts))
     facts = {
         "users": job.total,

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -39,51 +40,13 @@ ROUNDS, SECONDS, CONNECTIONS = 3, 4, 8
 OURS, USUAL = "movierec.web:create_app", "usual:app"
 QUIET = {"MOVIEREC_LOGGING__LEVEL": "WARNING"}
 HERE = Path(__file__).resolve().parent
-SERVERS = {  # two processes where there can be several
-    "Flask's own": ["-m", "flask", "--app", "{plain}", "run", "--port", "{port}"],
-    "waitress, 4 threads": [
-        "-m",
-        "waitress",
-        "--listen=127.0.0.1:{port}",
-        "--threads=4",
-        "{call}",
-        "{plain}",
-    ],
-    "gunicorn, 2 processes": [
-        "-m",
-        "gunicorn",
-        "-w",
-        "2",
-        "-b",
-        "127.0.0.1:{port}",
-        "{called}",
-    ],
-    "gunicorn, 2 x 4 threads": [
-        "-m",
-        "gunicorn",
-        "-w",
-        "2",
-        "--threads",
-        "4",
-        "-b",
-        "127.0.0.1:{port}",
-        "{called}",
-    ],
-    "granian, 2 x 2 threads": [
-        *(
-            "-m",
-            "granian",
-            "--interface",
-            "wsgi",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "{port}",
-            "--workers",
-            "2",
-        ),
-        *("--blocking-threads", "2", "{factory}", "{plain}"),
-    ],
+SERVERS = {  # what follows `python -m`; two processes where there can be several
+    "Flask's own": "flask --app {app} run --port {port}",
+    "waitress, 4 threads": "waitress --listen={at} --threads=4 {call} {app}",
+    "gunicorn, 2 processes": "gunicorn -w 2 -b {at} {called}",
+    "gunicorn, 2 x 4 threads": "gunicorn -w 2 --threads 4 -b {at} {called}",
+    "granian, 2 x 2 threads": "granian --interface wsgi --host 127.0.0.1 --port {port} "
+    "--workers 2 --blocking-threads 2 --workers-kill-timeout 5 {factory} {app}",
 }
 CHOSEN = "granian, 2 x 2 threads"
 
@@ -93,17 +56,10 @@ def write_inputs(folder: Path) -> Recommender:
     recommender to time."""
     dataset = load(load_config().data_dir)
     matrix = cosine_similarity(build_features(dataset.movies, dataset.genres).matrix)
+    movies = dataset.movies.select("movie_id", "title").to_dict(as_series=False)
     pd.to_pickle(matrix, folder / "similarity.pkl")
-    pd.to_pickle(
-        pd.DataFrame(
-            dataset.movies.select("movie_id", "title").to_dict(as_series=False)
-        ),
-        folder / "movies.pkl",
-    )
-    ids, titles = (
-        dataset.movies["movie_id"].to_list(),
-        dataset.movies["title"].to_list(),
-    )
+    pd.to_pickle(pd.DataFrame(movies), folder / "movies.pkl")
+    ids, titles = movies.values()
     paths = {
         "ours": [f"/api/v1/movies/{i}/similar" for i in ids],
         "titles": [f"/titles/{quote(title, safe='')}" for title in titles],
@@ -111,13 +67,13 @@ def write_inputs(folder: Path) -> Recommender:
         "nothing": ["/nothing"],
     }
     for name, asked in paths.items():
-        turn = (
-            "local n = 0\nrequest = function() n = n + 1; "
-            f"return wrk.format('GET', paths[n * 607 % {len(asked)} + 1])"
+        script = (
+            f"local paths = {{{','.join(map(json.dumps, asked))}}}",
+            "local n = 0",
+            "request = function() n = n + 1; "
+            f"return wrk.format('GET', paths[n * 607 % {len(asked)} + 1]) end",
         )
-        (folder / f"{name}.lua").write_text(
-            "local paths = {" + ",".join(map(json.dumps, asked)) + "}\n" + turn + " end"
-        )
+        (folder / f"{name}.lua").write_text("\n".join(script))
     return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
 
 
@@ -130,12 +86,10 @@ def measure(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ours = app == OURS
-    words = {"port": port, "plain": app, "called": f"{app}()" if ours else app}
+    words = {"port": port, "at": f"127.0.0.1:{port}", "app": app}
     words |= {"call": "--call" if ours else "", "factory": "--factory" if ours else ""}
-    command = [
-        sys.executable,
-        *filter(None, (part.format(**words) for part in SERVERS[server])),
-    ]
+    words["called"] = f"'{app}()'" if ours else app
+    command = [sys.executable, "-m", *shlex.split(SERVERS[server].format(**words))]
     path = os.pathsep.join([str(HERE), str(folder / "servers")])
     environment = os.environ | extra | {"PYTHONPATH": path, "USUAL_DIR": str(folder)}
     with (folder / "server.log").open("w") as log:
@@ -144,24 +98,16 @@ def measure(
         url = f"http://127.0.0.1:{port}"
         for _ in range(300):
             try:
-                urllib.request.urlopen(
-                    f"{url}{'/readyz' if ours else '/nothing'}", timeout=5
-                ).close()
+                probed = f"{url}/readyz" if ours else f"{url}/nothing"
+                urllib.request.urlopen(probed, timeout=5).close()
                 break
             except OSError:
                 time.sleep(0.1)
-        wrk = [
-            "wrk",
-            "-t1",
-            f"-c{CONNECTIONS}",
-            "--latency",
-            "-s",
-            str(folder / f"{asked}.lua"),
-        ]
-        subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True)
-        done = subprocess.run(
-            [*wrk, f"-d{SECONDS}s", url], check=True, capture_output=True, text=True
-        )
+        wrk = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency"]
+        wrk += ["-s", str(folder / f"{asked}.lua")]
+        in_text = {"check": True, "capture_output": True, "text": True}
+        subprocess.run([*wrk, "-d1s", url], **in_text)
+        done = subprocess.run([*wrk, f"-d{SECONDS}s", url], **in_text)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
@@ -183,12 +129,10 @@ def race(contestants: dict, folder: Path) -> dict[str, dict[str, float]]:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for number in range(ROUNDS):
         for name, how in contestants.items():
-            rounds[name].append(measure(folder, *how))
-            print(
-                f"round {number + 1}: {name}: "
-                f"{rounds[name][-1]['per_second']:.0f} requests a second",
-                flush=True,
-            )
+            found = measure(folder, *how)
+            rounds[name].append(found)
+            said = f"{found['per_second']:.0f} requests a second"
+            print(f"round {number + 1}: {name}: {said}", flush=True)
     return {
         name: {key: statistics.median(r[key] for r in found) for key in found[0]}
         for name, found in rounds.items()
@@ -220,27 +164,9 @@ def main(folder: Path) -> None:
         sys.exit("wrk is missing. On Debian or Ubuntu: apt-get install wrk")
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--upgrade",
-    ]
-    subprocess.run(
-        [
-            *pip,
-            "--target",
-            str(folder / "servers"),
-            "--no-deps",
-            "gunicorn",
-            "waitress",
-            "packaging",
-        ],
-        check=True,
-    )
+    pip = "pip install --quiet --disable-pip-version-check --upgrade --no-deps --target"
+    target = [str(folder / "servers"), "gunicorn", "waitress", "packaging"]
+    subprocess.run([sys.executable, "-m", *pip.split(), *target], check=True)
     rec = write_inputs(folder)
     servers = race({name: (name, OURS, "ours", {}) for name in SERVERS}, folder)
     applications = race(
