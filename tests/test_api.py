@@ -54,7 +54,7 @@ def client(trained_root):
 
 
 def check_problem(response, path):
-    "The answer must be a problem of its kind: JSON below /api/, else a page; without a traceback."
+    "The answer must be a problem: JSON below /api/, else a page; without a traceback."
     expected = "application/problem+json" if path.startswith("/api/") else "text/html"
     assert response.mimetype == expected and "Traceback" not in response.text, (
         response.text[:500]

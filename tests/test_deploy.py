@@ -1,4 +1,5 @@
-"What the Dockerfile starts, started here: the production server, its health check and metrics, and changing models."
+"""What the Dockerfile starts, started here: the production server, its health check
+and metrics, and changing models."""
 
 import http.client
 import json
@@ -193,7 +194,11 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
         assert production.get("/readyz")[0] == 200
 
 
-POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = (
+    b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/json\r\n"
+)
+CHUNK = b"10000\r\n" + b"[" * 65536 + b"\r\n"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +213,7 @@ POST = b"POST /api/v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: appli
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n{}",
         POST + b"Content-Length: 9999999\r\n\r\n{",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n"
-        + b"10000\r\n" + b"[" * 65536 + b"\r\n10000\r\n" + b"[" * 65536 + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK * 2 + b"0\r\n\r\n",
         b"\x16\x03\x01\x02\x00",  # somebody speaks TLS
         b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
