@@ -101,11 +101,19 @@ def make_items(
     whys: Sequence[str],  # (items,)
 ) -> list[dict[str, Any]]:
     "The items of a list, with the columns of `RESULT_COLUMNS`: (items,)."
-    items: list[dict[str, Any]] = []
-    for movie, score, why in zip(movies, scores, whys, strict=True):
-        known = {**movie, "rank": len(items) + 1, "score": float(score), "why": why}
-        items.append(copy_record({name: known[name] for name in RESULT_COLUMNS}))
-    return items
+    ranks = range(1, len(movies) + 1)
+    return [
+        {
+            "rank": rank,
+            "movie_id": movie["movie_id"],
+            "title": movie["title"],
+            "year": movie["year"],
+            "genres": list(movie["genres"]),
+            "score": float(score),
+            "why": why,
+        }
+        for rank, movie, score, why in zip(ranks, movies, scores, whys, strict=True)
+    ]
 
 # %% ../nbs/12_answers.ipynb #a3fd6828
 def show_cell(value: Any) -> str:

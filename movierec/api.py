@@ -167,7 +167,8 @@ def list_movies(
         rows, *_ = films.title_index.search(query.q, len(films.titles), allowed)
     else:
         rows = films.order if allowed is None else films.order[allowed[films.order]]
-    return len(rows), films.records(rows[query.offset : query.offset + query.k])
+    shown = rows[query.offset : query.offset + query.k].tolist()
+    return len(rows), [films.record(row) for row in shown]
 
 # %% ../nbs/20_api.ipynb #216f663b
 Stars = Annotated[float, Field(ge=0.5, le=5)]
@@ -538,7 +539,7 @@ def map_columns(rec: Recommender) -> dict[str, Any]:
     "What `MapAnswer` says, but for the version."
     names = rec.catalogue.genres
     number = {genre: i for i, genre in enumerate(names)}
-    x, y = rec.places.T.astype(float).round(2).tolist()
+    x, y = rec.positions.T.astype(float).round(2).tolist()
     return {
         "genre_names": list(names),
         "movie_id": rec.movies["movie_id"].to_list(),

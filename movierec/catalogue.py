@@ -277,11 +277,8 @@ def list_genres(movies: pl.DataFrame, genres: Sequence[str] | None) -> tuple[str
 
 # %% ../nbs/05_catalogue.ipynb #a6005a39
 def copy_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    "A movie as a dictionary, its lists copied too."
-    items = record.items()
-    return {
-        key: list(value) if isinstance(value, list) else value for key, value in items
-    }
+    "A movie as a dictionary, its list of genres copied too."
+    return {**record, "genres": list(record["genres"])}
 
 # %% ../nbs/05_catalogue.ipynb #503e1620
 @dataclass(frozen=True, eq=False)
@@ -340,17 +337,13 @@ class Catalogue:
         return {genre: names.list.contains(genre).to_numpy() for genre in self.genres}
 
     @cached_property
-    def _records(self) -> list[dict[str, Any]]:
-        "All movies as dictionaries: faster than the table for answers of a few."
+    def records(self) -> list[dict[str, Any]]:
+        "All movies as dictionaries, to read: what is given away is a copy."
         return self.movies.to_dicts()
 
     def record(self, row: int) -> dict[str, Any]:
         "A movie as a dictionary of its own, with the columns of `movies`."
-        return copy_record(self._records[row])
-
-    def records(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        "Some movies as dictionaries."
-        return [self.record(row) for row in rows.tolist()]
+        return copy_record(self.records[row])
 
     def titles_of(self, rows: np.ndarray) -> list[str]:
         "The titles of some movies."

@@ -19,7 +19,7 @@ from movierec.similarity import (
     score_vectors,
 )
 
-# %% ../nbs/10_neighbours.ipynb #2c8baceb
+# %% ../nbs/10_neighbours.ipynb #fb6f1539
 MANY = 25_000  # vectors: compiling the search for fewer takes longer than it saves
 
 
@@ -29,7 +29,7 @@ def can_prune(index: SimilarityIndex) -> bool:
     plain = isinstance(sets, np.ndarray) and bool(np.isin(sets, (0, 1)).all())
     return index.method.reach is not None and plain and numbers.shape[1] == 1
 
-
+# %% ../nbs/10_neighbours.ipynb #e190636b
 def crowded_lists(lists: np.ndarray, film_of: np.ndarray) -> np.ndarray:
     "The numbers of the lists in which a film stands more than once."
     films = np.where(lists < 0, -1 - np.arange(lists.shape[1]), film_of[lists])
@@ -93,7 +93,7 @@ class Neighbours:
         rows = np.array(stored, np.int64)
         return rows, score_pairs(self.index, row, rows)
 
-
+# %% ../nbs/10_neighbours.ipynb #42146fe4
 def build_neighbours(index: SimilarityIndex) -> Neighbours:
     "The index with the lists of all films."
     return Neighbours(index, nearest_lists(index))

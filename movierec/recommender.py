@@ -41,7 +41,7 @@ from movierec.catalogue import (
 )
 from .config import QueryError, TasteConfig, load_config, show_value
 from .features import Block, Features, build_features, feature_settings
-from .map import map_places
+from .map import map_positions
 from .neighbours import Neighbours, build_neighbours
 from movierec.similarity import (
     METHODS,
@@ -86,7 +86,7 @@ def index_films(
     indexes = {m: build_index(features, METHODS[m], *decides) for m in methods}
     return {method: build_neighbours(index) for method, index in indexes.items()}
 
-# %% ../nbs/14_recommender.ipynb #25c4adcb
+# %% ../nbs/14_recommender.ipynb #8379fad3
 def make_parts(
     catalogue: Catalogue,
     features: Features,
@@ -103,14 +103,14 @@ def make_parts(
         "features": features,
         "neighbours": index_films(catalogue, features, methods),
         "default_method": default_method,
-        "places": map_places(features["genres"].values, catalogue.order),
+        "positions": map_positions(features["genres"].values, catalogue.order),
         "taste": None
         if known is None
         else learn_taste(catalogue, known, features, taste),
         "ratings": known,
     }
 
-# %% ../nbs/14_recommender.ipynb #dbedcdbf
+# %% ../nbs/14_recommender.ipynb #6567b9e4
 SPARSE = ("data", "indices", "indptr")
 
 
@@ -121,7 +121,7 @@ def block_arrays(block: Block) -> dict[str, np.ndarray]:
     values = block.values.tocsr()
     return {f"features_{block.name}_{part}": getattr(values, part) for part in SPARSE}
 
-
+# %% ../nbs/14_recommender.ipynb #cb3b7015
 def describe_block(block: Block) -> dict[str, Any]:
     "What the metadata says of a block."
     return {
@@ -133,7 +133,7 @@ def describe_block(block: Block) -> dict[str, Any]:
         "sparse": hasattr(block.values, "tocsr"),
     }
 
-
+# %% ../nbs/14_recommender.ipynb #44ea90d6
 def read_block(artifact: Artifact, about: Mapping[str, Any]) -> Block:
     "The block that `about` describes."
     name, columns = f"features_{about['name']}", tuple(about["columns"])
@@ -147,7 +147,7 @@ def read_block(artifact: Artifact, about: Mapping[str, Any]) -> Block:
     facts = about["flags"], about["weight"], tuple(about["uses"])
     return Block(about["name"], columns, values, *facts)
 
-# %% ../nbs/14_recommender.ipynb #b9b39069
+# %% ../nbs/14_recommender.ipynb #575e3c39
 TASTE_ARRAYS = ("rows", "weights", "content", "smoother", "popularity")
 
 
@@ -156,7 +156,7 @@ def read_taste(artifact: Artifact, about: Mapping[str, Any]) -> TasteModel:
     arrays = {name: artifact.array(f"taste_{name}.npy") for name in TASTE_ARRAYS}
     return TasteModel(**arrays, config=TasteConfig(**about))
 
-
+# %% ../nbs/14_recommender.ipynb #03eed8c8
 def read_neighbours(
     artifact: Artifact, catalogue: Catalogue, features: Features, methods: Sequence[str]
 ) -> dict[str, Neighbours]:
@@ -176,7 +176,7 @@ def read_neighbours(
         )
     return {m: Neighbours(indexes[m], lists[m]) for m in methods}
 
-# %% ../nbs/14_recommender.ipynb #8c2dd162
+# %% ../nbs/14_recommender.ipynb #a343f074
 def read_parts(artifact: Artifact) -> dict[str, Any]:
     "What a `Recommender` consists of, from an opened version. Raises `ArtifactError`."
     about = artifact.metadata["recommender"]
@@ -188,13 +188,13 @@ def read_parts(artifact: Artifact) -> dict[str, Any]:
         "features": features,
         "neighbours": read_neighbours(artifact, catalogue, features, about["methods"]),
         "default_method": about["default_method"],
-        "places": artifact.array("places.npy"),
+        "positions": artifact.array("positions.npy"),
         "taste": read_taste(artifact, about["taste"]) if learned else None,
         "ratings": artifact.table("ratings.parquet") if learned else None,
         "version": artifact.version,
     }
 
-# %% ../nbs/14_recommender.ipynb #51c948b8
+# %% ../nbs/14_recommender.ipynb #6d4cc448
 def spread_out(
     near: Neighbours,
     rows: np.ndarray,  # (candidates,) the best first
@@ -203,6 +203,8 @@ def spread_out(
     diversity: float,
 ) -> tuple[np.ndarray, np.ndarray]:  # (at most k,) rows and scores
     "The k candidates that are good and different from each other."
+    if not diversity:
+        return rows[:k], scores[:k]
     index = near.index
 
     def alike(i: int) -> np.ndarray:
@@ -213,7 +215,7 @@ def spread_out(
     chosen = diversify(scores, alike, k, diversity)
     return rows[chosen], scores[chosen]
 
-# %% ../nbs/14_recommender.ipynb #5f3095bf
+# %% ../nbs/14_recommender.ipynb #ca93c8f3
 def reasons(
     taste: TasteModel,
     catalogue: Catalogue,
@@ -226,7 +228,7 @@ def reasons(
     titles, learned = catalogue.titles_of(rated), taste.number[rows] >= 0
     return whys_recommended(titles, stars, added, baseline, learned)
 
-
+# %% ../nbs/14_recommender.ipynb #5315b190
 def notes_on_list(n_rated: int, n_found: int, k: int) -> tuple[str, ...]:
     "What somebody should know of a list for their ratings."
     notes = []
@@ -237,7 +239,7 @@ def notes_on_list(n_rated: int, n_found: int, k: int) -> tuple[str, ...]:
         notes.append(f"{left} left: the others are rated, excluded or filtered out.")
     return tuple(notes)
 
-# %% ../nbs/14_recommender.ipynb #8509d341
+# %% ../nbs/14_recommender.ipynb #5de1b664
 def explain_taste(
     taste: TasteModel,
     catalogue: Catalogue,
@@ -252,7 +254,7 @@ def explain_taste(
     movie, titles = catalogue.record(row), catalogue.titles_of(rated)
     return explain_recommendation(movie, titles, *parts, score)
 
-
+# %% ../nbs/14_recommender.ipynb #f7da5184
 def explain_likeness(
     near: Neighbours, catalogue: Catalogue, features: Features, row: int, other: int
 ) -> Explanation:
@@ -262,8 +264,8 @@ def explain_likeness(
     names, parts = column_names(features, method), explain_pair(near.index, row, other)
     return explain_similarity(*pair, method.name, score, names, *parts)
 
-# %% ../nbs/14_recommender.ipynb #06a550cd
-def choose(rec: "Recommender", method: str | None = None) -> Neighbours:
+# %% ../nbs/14_recommender.ipynb #2d538255
+def choose(rec: Any, method: str | None = None) -> Neighbours:
     "The neighbours by a method; None is the default. Raises `QueryError`."
     name = rec.default_method if method is None else method
     return rec.neighbours[check_choice("method", name, list(rec.neighbours))]
@@ -281,11 +283,11 @@ def learned(part: T | None) -> T:
         )
     return part
 
-# %% ../nbs/14_recommender.ipynb #d85e98d3
+# %% ../nbs/14_recommender.ipynb #6887a838
 class UserNotFound(QueryError):
     "Nobody with this id is among those that the recommender has learned from."
 
-
+# %% ../nbs/14_recommender.ipynb #0aeabcbe
 def ratings_of_user(ratings: pl.DataFrame | None, user_id: Any) -> dict[int, float]:
     "What a user has rated, by movie id. Raises `UserNotFound` or `QueryError`."
     ratings = learned(ratings)
@@ -309,7 +311,7 @@ class Recommender:
     features: Features
     neighbours: Mapping[str, Neighbours]  # by method
     default_method: str
-    places: np.ndarray  # (movies, 2) float32, on the map of the films
+    positions: np.ndarray  # (movies, 2) float32, on the map of the films
     taste: TasteModel | None = None  # None if there were no ratings to learn from
     ratings: pl.DataFrame | None = (
         None  # user_id, movie_id, rating: what it learned from
@@ -368,8 +370,9 @@ class Recommender:
         found = near.nearest(row, len(self.movies) if diversity else k, allowed)
         rows, scores = spread_out(near, *found, k, diversity)
         this = self.catalogue.record(row)
-        why = [why_similar(this, self.catalogue.record(other)) for other in rows]
-        items = make_items(self.catalogue.records(rows), scores, why)
+        others = [self.catalogue.records[other] for other in rows.tolist()]
+        why = [why_similar(this, other) for other in others]
+        items = make_items(others, scores, why)
         return Results(self.version, this, items, (note,) if note else ())
 
     def recommend(
@@ -395,7 +398,8 @@ class Recommender:
         (found,) = rank_people(taste, person, n, self.catalogue, allowed)
         rows, scores = spread_out(choose(self), *found, k, diversity)
         why = reasons(taste, self.catalogue, rated, stars, rows)
-        items = make_items(self.catalogue.records(rows), scores, why)
+        films = [self.catalogue.records[row] for row in rows.tolist()]
+        items = make_items(films, scores, why)
         notes += notes_on_list(len(rated), len(rows), k)
         return Results(self.version, None, items, tuple(notes))
 
@@ -423,13 +427,14 @@ class Recommender:
         allowed = self.catalogue.allowed(**filters)
         rows, scores, names = self.catalogue.title_index.search(text, k, allowed)
         why = [f"named '{name}'" for name in names]
-        items = make_items(self.catalogue.records(rows), scores, why)
+        films = [self.catalogue.records[row] for row in rows.tolist()]
+        items = make_items(films, scores, why)
         return Results(self.version, None, items)
 
-# %% ../nbs/14_recommender.ipynb #0463cf1c
+# %% ../nbs/14_recommender.ipynb #28a8e752
 def write_recommender(rec: Recommender, folder: Path) -> None:
     "Write the files that `read_parts` reads."
-    arrays = {"places": rec.places}
+    arrays = {"positions": rec.positions}
     for block in rec.features.used_in("similarity"):
         arrays |= block_arrays(block)
     arrays |= {f"neighbours_{m}": near.lists for m, near in rec.neighbours.items()}
@@ -440,7 +445,7 @@ def write_recommender(rec: Recommender, folder: Path) -> None:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
 
-
+# %% ../nbs/14_recommender.ipynb #d2aa5fe8
 def describe_recommender(rec: Recommender) -> dict[str, Any]:
     "What `read_parts` reads from the metadata, as its entry `recommender`."
     return {

@@ -48,7 +48,7 @@ class Method:
         divisor = self.divisor(a @ b, a @ a, b @ b)
         return a * b / (divisor if divisor > 0 else 1)
 
-# %% ../nbs/07_similarity.ipynb #c820536e
+# %% ../nbs/07_similarity.ipynb #7d470ddb
 def cosine_divisor(dot: Any, square: Any, other: Any) -> Any:
     "The product of the lengths."
     return np.sqrt(square * other)
@@ -65,7 +65,7 @@ def cosine_reach(shared: Any, size: Any, other: Any, number: Any) -> Any:
         (shared * shared / other + number * number) / (size + number * number)
     )
 
-
+# %% ../nbs/07_similarity.ipynb #5c765ddd
 METHODS = {
     method.name: method
     for method in (
@@ -74,7 +74,7 @@ METHODS = {
     )
 }
 
-# %% ../nbs/07_similarity.ipynb #d4bf250f
+# %% ../nbs/07_similarity.ipynb #24c9eb64
 def side_by_side(blocks: list[Block], n: int) -> Any:
     "The values of blocks; (n, columns), sparse if one of them is."
     if any(hasattr(block.values, "tocsr") for block in blocks):
@@ -85,7 +85,7 @@ def side_by_side(blocks: list[Block], n: int) -> Any:
         )
     return np.hstack([np.empty((n, 0), np.uint8), *(block.values for block in blocks)])
 
-
+# %% ../nbs/07_similarity.ipynb #764c450b
 def compared_blocks(
     features: Features, method: Method
 ) -> tuple[list[Block], list[Block]]:
@@ -100,7 +100,7 @@ def column_names(features: Features, method: Method) -> tuple[str, ...]:
     flags, numbers = compared_blocks(features, method)
     return tuple(name for block in (*flags, *numbers) for name in block.columns)
 
-
+# %% ../nbs/07_similarity.ipynb #7782e2be
 def split_vectors(
     features: Features, method: Method
 ) -> tuple[Any, np.ndarray]:  # (movies, flags) and (movies, numbers)
@@ -137,7 +137,7 @@ def row_words(matrix: Any) -> np.ndarray:
         return np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
     return (matrix.astype(np.float64) + 0.0).view(np.uint64)  # -0 becomes 0
 
-
+# %% ../nbs/07_similarity.ipynb #42af3bd8
 def number_rows(
     matrix: Any,  # (rows, columns) array of numpy or scipy.sparse
 ) -> np.ndarray:  # (rows,) int64 from 0: equal for equal rows, the most frequent first
@@ -247,7 +247,7 @@ def score_vectors(
     known = np.outer(flags.any(1), index.known)
     return index.method.scores(dots, squares[:, None], index.squares) * known
 
-# %% ../nbs/07_similarity.ipynb #4fa6dd6f
+# %% ../nbs/07_similarity.ipynb #b7438a89
 def best_films(
     index: SimilarityIndex,
     scores: np.ndarray,  # (vectors,)
@@ -273,7 +273,7 @@ def best_films(
     rows = first_of_each(rows, index.film_of)[:k]
     return rows, scores[index.vector_of[rows]]
 
-
+# %% ../nbs/07_similarity.ipynb #9bc2d697
 def nearest_films(
     index: SimilarityIndex,
     row: int,  # the film that is asked about
@@ -287,7 +287,7 @@ def nearest_films(
     others = index.film_of[rows] != index.film_of[row]
     return rows[others][:k], found[others][:k]
 
-# %% ../nbs/07_similarity.ipynb #7636977d
+# %% ../nbs/07_similarity.ipynb #cc1f7a80
 def score_pairs(
     index: SimilarityIndex,
     row: int,
@@ -295,12 +295,13 @@ def score_pairs(
 ) -> np.ndarray:  # (others,)
     "The similarity of one film to each of some others."
     v, w = index.vector_of[row], index.vector_of[others]
-    dots = index.flags_of(w) @ index.flags_of(v)[0]
-    dots += index.numbers[w] @ index.numbers[v]
+    dots = (
+        index.flags_of(w) @ index.flags_of(v)[0] + index.numbers[w] @ index.numbers[v]
+    )
     scores = index.method.scores(dots, index.squares[v], index.squares[w])
-    return scores * (index.known[v] & index.known[w])
+    return scores * index.known[w] * index.known[v]
 
-
+# %% ../nbs/07_similarity.ipynb #debae2ae
 def explain_pair(
     index: SimilarityIndex, row: int, other: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -312,7 +313,7 @@ def explain_pair(
     known = index.known[index.vector_of[[row, other]]].all()
     return v, w, index.method.contributions(v, w) * known
 
-# %% ../nbs/07_similarity.ipynb #9f4feb07
+# %% ../nbs/07_similarity.ipynb #c4f61a99
 def check_methods(
     methods: Any,  # names
     default_method: Any,

@@ -75,7 +75,7 @@ def with_ones(content: np.ndarray) -> np.ndarray:
     "The content with a first column of ones; (movies, 1 + columns) float32."
     return np.hstack([np.ones((len(content), 1)), content]).astype(np.float32)
 
-
+# %% ../nbs/11_taste.ipynb #e70ae980
 def content_smoother(
     content: np.ndarray,  # (learned, 1 + columns) of the films to predict from
     ridge: float,  # above 0; the ones are left alone
@@ -123,7 +123,7 @@ class TasteModel:
         c = self.config
         return c.baseline * c.baseline_ratings / (c.baseline_ratings + n_ratings)
 
-
+# %% ../nbs/11_taste.ipynb #bfd63698
 def number_among(rows: np.ndarray, n_movies: int) -> np.ndarray:
     "Each film's number among `rows`, -1 where it is not one of them; (n_movies,)."
     number = np.full(n_movies, -1)
@@ -161,7 +161,7 @@ def fit_taste(
     smoother, popularity = smoother.astype(np.float32), popularity.astype(np.float32)
     return TasteModel(rows, weights, full, smoother, popularity, config)
 
-# %% ../nbs/11_taste.ipynb #a52bb388
+# %% ../nbs/11_taste.ipynb #f9105d03
 class People(NamedTuple):
     "What some people rated."
 
@@ -170,7 +170,7 @@ class People(NamedTuple):
     stars: np.ndarray  # (ratings,) from 0.5 to 5
     n: int  # how many people there are
 
-
+# %% ../nbs/11_taste.ipynb #7fdba3db
 def one_person(rows: np.ndarray, stars: np.ndarray) -> People:
     "Somebody with these ratings."
     return People(np.zeros(len(rows), np.int64), rows, stars, 1)
@@ -229,7 +229,7 @@ def contributions(
     signals = grade(stars, model.config.grades)[:, None]
     return signals * added, model.baseline_weight(len(rows)) * popularity
 
-# %% ../nbs/11_taste.ipynb #8838f585
+# %% ../nbs/11_taste.ipynb #0d37905b
 def best_places(
     scores: np.ndarray,  # (movies,) in the order among equals; -inf: left out
     film: np.ndarray,  # (movies,) in that order, a number for each film
@@ -242,7 +242,7 @@ def best_places(
     places = np.flatnonzero((scores >= least) & (scores > -np.inf))
     return first_of_each(places[np.argsort(-scores[places], kind="stable")], film)[:k]
 
-
+# %% ../nbs/11_taste.ipynb #1208856b
 def rank_people(
     model: TasteModel,
     people: People,
@@ -286,7 +286,7 @@ def diversify(
         closest = np.maximum(closest, alike(chosen[-1]))
     return chosen
 
-# %% ../nbs/11_taste.ipynb #5e117ffd
+# %% ../nbs/11_taste.ipynb #f1d070e6
 def check_diversity(diversity: Any) -> float:
     "A number from 0 to 1. Raises `QueryError`."
     number = isinstance(diversity, (int, float, np.integer, np.floating))

@@ -339,6 +339,8 @@ class TitleIndex:
     ) -> tuple[int, str | None]:
         "A film's row, and a note if it stands twice. Raises `MovieNotFound`."
         movie_id, title = id_and_title(movie)
+        if title is None and movie_id in self.row_of:
+            return self.row_of[movie_id], None
         rows = [] if title is None else self.rows_called(title)
         films = first_of_each(np.array(rows, dtype=np.int64), self.film_of)
         if len(films) == 1:

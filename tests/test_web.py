@@ -689,7 +689,7 @@ def shortened(path):
 DAMAGES = {
     "altered": lambda root: altered(root / "v1.1.0" / "movies.parquet"),
     "shortened": lambda root: shortened(root / "v1.1.0" / "neighbours_cosine.npy"),
-    "missing": lambda root: (root / "v1.1.0" / "places.npy").unlink(),
+    "missing": lambda root: (root / "v1.1.0" / "positions.npy").unlink(),
     "metadata": lambda root: altered(root / "v1.1.0" / "metadata.json"),
     "no folder": lambda root: shutil.rmtree(root / "v1.1.0"),
     "latest": lambda root: (root / "latest").write_text("../v1.1.0\n"),
@@ -731,8 +731,8 @@ USED = {
         "v1.0.0/movies.parquet has changed",
     ),
     "missing": (
-        lambda folder: (folder / "places.npy").unlink(),
-        "v1.0.0/places.npy is missing",
+        lambda folder: (folder / "positions.npy").unlink(),
+        "v1.0.0/positions.npy is missing",
     ),
     "no folder": (shutil.rmtree, "more) is missing"),
 }
