@@ -42,7 +42,7 @@ from movierec.pruning import (
     draw_catalogue,
     group_films,
     nearest_of_all,
-    search_sets,
+    find_nearest,
 )
 from movierec.similarity import METHODS, build_index, nearest_films
 
@@ -300,7 +300,7 @@ def search_at(n, rng):
         queries.append((row, vectors[row : row + 1], own, x, index.sets[own].copy()))
 
     def ours(query, own):
-        return order[search_sets(*functions, groups, own, query[3], K + 1)]
+        return order[find_nearest(*functions, groups, own, query[3], K + 1)]
 
     contestants = {
         "ours, a film of the catalogue": (lambda query: ours(query, query[2]), 1),
@@ -509,8 +509,8 @@ import time
 import numpy as np
 from scale import Catalogue, ML_25M, MILLION
 from movierec.neighbours import nearest_lists
-from movierec.pruning import search_sets
-assert not hasattr(search_sets, "py_func")  # nothing is compiled here
+from movierec.pruning import find_nearest
+assert not hasattr(find_nearest, "py_func")  # nothing is compiled here
 for n in (ML_25M, MILLION):
     index, _ = Catalogue(n).build()
     begun = time.perf_counter()

@@ -313,9 +313,7 @@ class Recommender:
     default_method: str
     positions: np.ndarray  # (movies, 2) float32, on the map of the films
     taste: TasteModel | None = None  # None if there were no ratings to learn from
-    ratings: pl.DataFrame | None = (
-        None  # user_id, movie_id, rating: what it learned from
-    )
+    ratings: pl.DataFrame | None = None  # user_id, movie_id, rating
     version: str = "unsaved"
 
     @classmethod
@@ -377,9 +375,7 @@ class Recommender:
 
     def recommend(
         self,
-        ratings: Mapping[
-            Any, float
-        ],  # stars from 0.5 to 5, by id or title; may be empty
+        ratings: Mapping[Any, float],  # stars from 0.5 to 5, by id or title
         k: int = 10,  # how many; fewer come if fewer are left
         genres: Sequence[str] | None = None,  # only films with any of these
         years: tuple[int | None, int | None] | None = None,  # first and last

@@ -48,9 +48,8 @@ def gram_matrix(
     gram = np.zeros((n_movies, n_movies))
     for first in range(0, len(counts), chunk):
         here = slice(*np.searchsorted(users, (first, first + chunk)))
-        block = np.zeros(
-            (min(chunk, len(counts) - first), n_movies)
-        )  # (people, movies)
+        n = min(chunk, len(counts) - first)
+        block = np.zeros((n, n_movies))  # (people, movies)
         block[users[here] - first, rows[here]] = signals[here]
         gram += block.T @ block
     return gram
@@ -181,7 +180,7 @@ def people_in(table: np.ndarray) -> People:
     person, rows = np.nonzero(table)
     return People(person, rows, table[person, rows], len(table))
 
-# %% ../nbs/11_taste.ipynb #32a84ff5
+# %% ../nbs/11_taste.ipynb #a1876f28
 def score_people(
     model: TasteModel,
     people: People,
@@ -192,9 +191,7 @@ def score_people(
         model.number[people.rows],
     )
     known, others = (number >= 0) & (signals != 0), (number < 0) & (signals != 0)
-    used, column = np.unique(
-        number[known], return_inverse=True
-    )  # learned, with a signal
+    used, column = np.unique(number[known], return_inverse=True)
     table = np.zeros((people.n, len(used)))
     table[people.person[known], column] = signals[known]
     learned = table @ model.weights[used].astype(np.float64)  # (people, learned)

@@ -21,7 +21,7 @@ from movierec.neighbours import (
     crowded_lists,
     nearest_lists,
 )
-from movierec.pruning import draw_catalogue, group_films, nearest_of_all, search_sets
+from movierec.pruning import draw_catalogue, group_films, nearest_of_all, find_nearest
 from movierec.similarity import (
     METHODS,
     Method,
@@ -363,7 +363,7 @@ def test_lists_of_a_large_catalogue_are_exact_both_ways(features, monkeypatch):
         scores = score_vectors(index, index.flags_of([v]), index.numbers[[v]])[0]
         exact = best_films(index, scores, STORED)[0].tolist()
         assert pruned[v][pruned[v] >= 0].tolist() == exact, v
-    plain = search_sets.py_func if hasattr(search_sets, "py_func") else search_sets
+    plain = find_nearest.py_func if hasattr(find_nearest, "py_func") else find_nearest
     monkeypatch.setattr(
         "movierec.pruning.visit", getattr(visit_of(), "py_func", visit_of())
     )
@@ -375,7 +375,7 @@ def test_lists_of_a_large_catalogue_are_exact_both_ways(features, monkeypatch):
 
 
 def visit_of():
-    "The function that `search_sets` calls."
+    "The function that `find_nearest` calls."
     from movierec.pruning import visit
 
     return visit
