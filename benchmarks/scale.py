@@ -40,9 +40,9 @@ from movierec.neighbours import STORED, Neighbours, build_neighbours, nearest_li
 from movierec.pruning import (
     compiled,
     draw_catalogue,
+    find_nearest,
     group_films,
     nearest_of_all,
-    find_nearest,
 )
 from movierec.similarity import METHODS, build_index, nearest_films
 

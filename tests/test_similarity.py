@@ -21,7 +21,7 @@ from movierec.neighbours import (
     crowded_lists,
     nearest_lists,
 )
-from movierec.pruning import draw_catalogue, group_films, nearest_of_all, find_nearest
+from movierec.pruning import draw_catalogue, find_nearest, group_films, nearest_of_all
 from movierec.similarity import (
     METHODS,
     Method,
