@@ -291,7 +291,7 @@ def search_at(n, rng):
 
     asked = rng.integers(n, size=QUERIES)
     groups, order = group_films(index), np.argsort(index.tie_place)
-    functions = compiled(index.method.divisor), compiled(index.method.reach)
+    find = compile_for(index.method)
     set_of = {flags.tobytes(): s for s, flags in enumerate(index.sets)}
     queries = []
     for row in asked.tolist():
@@ -300,7 +300,7 @@ def search_at(n, rng):
         queries.append((row, vectors[row : row + 1], own, x, index.sets[own].copy()))
 
     def ours(query, own):
-        return order[find_nearest(*functions, groups, own, query[3], K + 1)]
+        return order[find(groups, own, query[3], K + 1)]
 
     contestants = {
         "ours, a film of the catalogue": (lambda query: ours(query, query[2]), 1),
@@ -417,6 +417,19 @@ def search(folder):
     "Each size, in this process."
     rng = np.random.default_rng(7)
     return {str(n): search_at(n, rng) for n in (1682, ML_25M, MILLION)}
+
+
+def compile_for(method):
+    "The compiled search of one method, so that no call has to hand over functions."
+    from numba import njit
+
+    divisor, reach = compiled(method.divisor), compiled(method.reach)
+
+    @njit
+    def find(groups, own, x, k):
+        return find_nearest(divisor, reach, groups, own, x, k)
+
+    return find
 
 
 def small_index():

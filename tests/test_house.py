@@ -18,7 +18,6 @@ LONG = {
     "titles.TitleIndex": "a value: properties of one line",
     "catalogue.Catalogue": "a value: properties of one line",
     "similarity.SimilarityIndex": "a value: properties of one line",
-    "cli.batch_command": "a command: half of it declares its options",
 }
 SHARED = {"log"}  # names that mean the same in every module
 
