@@ -205,4 +205,5 @@ def test_python_m_movierec_is_movierec(trained_root):
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0 and done.stdout.startswith("Usage: movierec [OPTIONS]")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: python -m movierec [OPTIONS]")

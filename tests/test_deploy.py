@@ -264,7 +264,7 @@ def question(rng):
             "POST",
             "/api/v1/recommendations",
             body,
-            lambda rec: rec.recommend(ratings, k),
+            lambda rec: rec.recommend({int(m): s for m, s in ratings.items()}, k),
         )
     method = rng.choice(["cosine", "jaccard"])
     path = f"/api/v1/movies/{movie_id}/similar?k={k}&method={method}"
