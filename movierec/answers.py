@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESULT_COLUMNS', 'PART_COLUMNS', 'compare_genres', 'why_similar', 'why_recommended', 'whys_recommended', 'make_items',
-           'show_cell', 'markdown_table', 'Results', 'table_of_parts', 'Explanation', 'is_number_of', 'show_feature',
-           'explain_similarity', 'explain_recommendation']
+           'format_cell', 'escape_cell', 'markdown_table', 'Results', 'table_of_parts', 'Explanation', 'is_number_of',
+           'show_feature', 'explain_similarity', 'explain_recommendation']
 
 # %% ../nbs/12_answers.ipynb #f6fcb0b4
 from collections.abc import Mapping, Sequence
@@ -116,19 +116,23 @@ def make_items(
     ]
 
 # %% ../nbs/12_answers.ipynb #a3fd6828
-def show_cell(value: Any) -> str:
-    "A value in a table: four decimals, lists joined, bars escaped."
+def format_cell(value: Any) -> str:
+    "A value in a table: four decimals, lists joined, nothing for None."
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    text = "" if value is None else str(value)
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+# %% ../nbs/12_answers.ipynb #c8de0884
+def escape_cell(text: str) -> str:
+    "Text as a cell of a Markdown table."
     return text.replace("|", "\\|").replace("\n", " ")
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     "A plain Markdown table of these columns."
-    cells = [[show_cell(row[column]) for column in columns] for row in rows]
+    cells = [[escape_cell(format_cell(row[c])) for c in columns] for row in rows]
     lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option', 'version_option', 'k_option', 'method_option',
            'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'kind_option', 'size_option', 'scheduler_option',
-           'print_json', 'format_cell', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'main',
-           'check_version_name', 'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_command',
-           'train_command', 'inspect_version', 'versions_command', 'use_command', 'print_results', 'similar_command',
-           'search_command', 'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
+           'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'main', 'check_version_name',
+           'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_command', 'train_command',
+           'inspect_version', 'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command',
+           'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
 
 # %% ../nbs/22_cli.ipynb #a50e9615
 import json
@@ -34,15 +34,6 @@ def print_json(content: Any) -> None:
     "Write JSON to the standard output."
     click.echo(json.dumps(content, ensure_ascii=False, indent=2))
 
-
-def format_cell(value: Any) -> str:
-    "A value as a table shows it."
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, list):
-        return ", ".join(value)
-    return "" if value is None else str(value)
-
 # %% ../nbs/22_cli.ipynb #102530b1
 RIGHT_ALIGNED = ("rank", "score", "movie_id")  # columns that are aligned to the right
 
@@ -52,6 +43,8 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from movierec.answers import format_cell
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 
+import polars as pl
 import pytest
 
 from movierec.artifacts import save, set_latest
@@ -80,3 +81,33 @@ def wait_for_page(url, process, log):
         except urllib.error.URLError:
             time.sleep(0.1)
     pytest.fail(f"the server doesn't answer:\n{log.read_text()}")
+
+
+THREE = {
+    "movie_id": [1, 2, 3],
+    "title": ["One (1990)", "Two (1991)", "Three (1992)"],
+    "year": [1990, 1991, 1992],
+    "genres": [["x"], ["x", "y"], ["y"]],
+}
+UNUSUAL = [  # what may stand in these columns instead
+    {"year": [None, None, None]},
+    {"year": [1990, None, 1992]},
+    {"year": [1990.0, None, 1992.0]},
+    {"year": pl.Series([1990, 1991, 1992], dtype=pl.UInt16)},
+    {"year": [-50, 0, 476]},
+    {"year": [-9999, 0, 9999]},
+    {"year": [-9999, None, 9999]},
+    {"genres": [[], [], []]},
+    {"genres": [["x", "x"], ["x"], []]},
+    {"genres": pl.Series([["x"], ["y"], ["y"]], dtype=pl.List(pl.Categorical))},
+    {"title": ["One (1990)", "", "()"]},
+    {"title": ["One (1990)"] * 3, "year": [1990] * 3},
+    {"movie_id": [-1, 0, 2**53]},
+    {"movie_id": pl.Series([7, 8, 9], dtype=pl.UInt8)},
+    {"extra": ["a", None, "b"]},
+]
+
+
+def table(**changes):
+    "A small catalogue with some of its columns replaced."
+    return pl.DataFrame(THREE | changes, strict=False)

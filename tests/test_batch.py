@@ -190,26 +190,16 @@ def test_a_run_that_was_killed_goes_on_and_is_the_same(whole, trained_root, tmp_
 def test_progress_begins_with_what_is_there(whole, trained_root, tmp_path):
     some_of(whole, tmp_path / "out", 45)
     job, seen = plan_job(trained_root, "v1.0.0", size=20), []
-    assert (
-        run_job(
-            trained_root,
-            tmp_path / "out",
-            job,
-            progress=lambda *report: seen.append(report),
-        )
-        == 45
-    )
+
+    def run():
+        "How many parts were there; what was reported is in `seen`."
+        folder = tmp_path / "out"
+        return run_job(trained_root, folder, job, progress=lambda *r: seen.append(r))
+
+    assert run() == 45
     assert seen == [("943 lists for users", done, 48) for done in (45, 46, 47, 48)]
     seen.clear()
-    assert (
-        run_job(
-            trained_root,
-            tmp_path / "out",
-            job,
-            progress=lambda *report: seen.append(report),
-        )
-        == 48
-    )
+    assert run() == 48
     assert seen == [("943 lists for users", 48, 48)]
     assert (
         "(48 files, 48 of them there already)"

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from conftest import THREE, UNUSUAL, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,18 +29,6 @@ def catalogue(dataset):
 
 
 # A table of one's own
-
-MOVIES = {
-    "movie_id": [1, 2, 3],
-    "title": ["One (1990)", "Two (1991)", "Three (1992)"],
-    "year": [1990, 1991, 1992],
-    "genres": [["x"], ["x", "y"], ["y"]],
-}
-
-
-def table(**changes):
-    "A small catalogue with some of its columns replaced."
-    return pl.DataFrame(MOVIES | changes, strict=False)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +78,7 @@ def test_what_is_wrong_with_a_column_is_said_with_its_row(column, values, words)
         build_catalogue(table(**{column: values}))
 
 
-@pytest.mark.parametrize("column", list(MOVIES))
+@pytest.mark.parametrize("column", list(THREE))
 def test_a_table_without_a_column_is_refused_by_name(column):
     with pytest.raises(MovierecError, match=f"no column '{column}'"):
         build_catalogue(table().drop(column))
@@ -99,7 +88,7 @@ def test_a_table_without_movies_and_no_table_are_refused():
     with pytest.raises(MovierecError, match="empty"):
         build_catalogue(table().clear())
     with pytest.raises(MovierecError, match="expected a polars DataFrame"):
-        build_catalogue(MOVIES)
+        build_catalogue(THREE)
 
 
 @pytest.mark.parametrize(
@@ -160,26 +149,7 @@ def test_ratings_of_unknown_movies_are_left_out_and_nothing_is_none():
             checked_ratings(rated.drop(column), pl.Series([1]))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"year": [None, None, None]},
-        {"year": [1990, None, 1992]},
-        {"year": [1990.0, None, 1992.0]},
-        {"year": pl.Series([1990, 1991, 1992], dtype=pl.UInt16)},
-        {"year": [-50, 0, 476]},
-        {"year": [-9999, None, 9999]},
-        {"genres": [[], [], []]},
-        {"genres": [["x", "x"], ["x"], []]},
-        {"genres": pl.Series([["x"], ["y"], ["y"]], dtype=pl.List(pl.Categorical))},
-        {"title": ["One (1990)", "", "()"]},
-        {"title": ["One (1990)"] * 3, "year": [1990] * 3},
-        {"movie_id": [-1, 0, 2**53]},
-        {"movie_id": pl.Series([7, 8, 9], dtype=pl.UInt8)},
-        {"extra": ["a", None, "b"]},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", UNUSUAL, ids=str)
 def test_unusual_tables_are_fine(changes):
     movies = table(**changes)
     ratings = pl.DataFrame({"movie_id": [2, 2, 99]}, schema={"movie_id": pl.Int64})

@@ -8,6 +8,7 @@ import sys
 
 import polars as pl
 import pytest
+from conftest import UNUSUAL, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,18 +217,6 @@ def test_an_unknown_user_is_named(user, recommender):
 
 # A catalogue of one's own
 
-MOVIES = {
-    "movie_id": [1, 2, 3],
-    "title": ["One (1990)", "Two (1991)", "Three (1992)"],
-    "year": [1990, 1991, 1992],
-    "genres": [["x"], ["x", "y"], ["y"]],
-}
-
-
-def table(**changes):
-    "A small catalogue with some of its columns replaced."
-    return pl.DataFrame(MOVIES | changes, strict=False)
-
 
 def ask_everything(rec):
     "Ask for everything there is to ask."
@@ -264,25 +253,7 @@ def test_an_option_that_is_not_what_it_should_be_is_refused(options):
         Recommender.from_tables(table(), **options)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"year": [None, None, None]},
-        {"year": [1990, None, 1992]},
-        {"year": pl.Series([1990, 1991, 1992], dtype=pl.UInt16)},
-        {"year": [-50, 0, 476]},
-        {"year": [-9999, 0, 9999]},
-        {"genres": [[], [], []]},
-        {"genres": [["x", "x"], ["x"], []]},
-        {"genres": pl.Series([["x"], ["y"], ["y"]], dtype=pl.List(pl.Categorical))},
-        {"title": ["One (1990)", "", "()"]},
-        {"title": ["One (1990)"] * 3, "year": [1990] * 3},
-        {"movie_id": [-1, 0, 2**53]},
-        {"movie_id": pl.Series([7, 8, 9], dtype=pl.UInt8)},
-        {"extra": ["a", None, "b"]},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", UNUSUAL, ids=str)
 def test_unusual_tables_are_fine(changes):
     rated = pl.DataFrame({"movie_id": [2, 2, 99]}, schema={"movie_id": pl.Int64})
     rec = Recommender.from_tables(table(**changes), rated)
