@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Folder', 'Number', 'YearWeight', 'VERSION_PATTERN', 'PREFIX', 'Places', 'check_number', 'check_folder', 'Section',
-           'DataConfig', 'FeaturesConfig', 'SimilarityConfig', 'TasteConfig', 'ModelConfig', 'LoggingConfig',
-           'find_home', 'Config', 'allowed_keys', 'setting_names', 'environment_name', 'UniqueKeys', 'read_yaml',
-           'check_environment', 'Environment', 'read_environment', 'lay_over', 'load_config', 'config_snapshot',
-           'write_json_line', 'json_formatter', 'console_handler', 'setup_logging', 'MovierecError', 'ConfigError',
-           'QueryError', 'show_value', 'find_place', 'explain_error']
+           'DataConfig', 'FeaturesConfig', 'SimilarityConfig', 'LikenessConfig', 'TasteConfig', 'ModelConfig',
+           'LoggingConfig', 'find_home', 'Config', 'allowed_keys', 'setting_names', 'environment_name', 'UniqueKeys',
+           'read_yaml', 'check_environment', 'Environment', 'read_environment', 'lay_over', 'load_config',
+           'config_snapshot', 'write_json_line', 'json_formatter', 'console_handler', 'setup_logging', 'MovierecError',
+           'ConfigError', 'QueryError', 'show_value', 'find_place', 'explain_error']
 
 # %% ../nbs/00_config.ipynb #0ea82547
 import logging
@@ -80,7 +80,7 @@ class FeaturesConfig(Section):
 class SimilarityConfig(Section):
     "Which similarities are trained, and which one answers when none is named."
 
-    methods: list[str] = Field(["cosine", "jaccard"], min_length=1)
+    methods: list[str] = Field(["cosine", "jaccard", "liked"], min_length=1)
     default_method: str = Field("cosine", validate_default=True)
 
     @field_validator("default_method")
@@ -93,6 +93,13 @@ class SimilarityConfig(Section):
         return default
 
 # %% ../nbs/00_config.ipynb #5d1f8f27
+class LikenessConfig(Section):
+    "How the method `liked` compares movies by the people who rated them."
+
+    shrinkage: Number = Field(20, ge=0)  # what few common ratings are divided by, too
+    damping: Number = Field(0.15, ge=0, le=1)  # power of a popular movie's penalty
+
+
 class TasteConfig(Section):
     "How the model of people's taste is learned."
 
@@ -103,9 +110,33 @@ class TasteConfig(Section):
     content_weight: Number = Field(10, ge=0)  # of content's cosines in that matrix
     content_ridge: Number = Field(50, gt=0)  # of the regression on content
     shrinkage: Number = Field(1, ge=0)  # the ratings that content counts as
-    baseline: Number = Field(0.1, ge=0)  # of popularity, for who rated nothing
+    baseline: Number = Field(0.15, ge=0)  # of popularity, for who rated nothing
     baseline_ratings: Number = Field(20, gt=0)  # with so many it is halved
+    newcomer: Number = Field(0.35, ge=0)  # of likeness, for who rated little
+    newcomer_ratings: Number = Field(15, gt=0)  # with so many it is gone
     max_learned_movies: int = Field(5000, ge=1, le=20000)  # the most rated ones
+    least_ratings: int = Field(10, ge=1)  # of other movies that get weights
+    factor_weight: Number = Field(0.2, ge=0)  # of the factors; 0: there are none
+    factors: int = Field(24, ge=1, le=256)  # numbers for each person and movie
+    # how sure 1 to 5 stars make us that somebody cares for a movie
+    confidences: tuple[Number, Number, Number, Number, Number] = (0.1, 0.4, 1, 1.5, 2)
+    unobserved: Number = Field(0.168, gt=0)  # the same where there is no rating
+    factor_ridge: Number = Field(0.0133, gt=0)  # a share of the sum of confidences
+    sweeps: int = Field(8, ge=1, le=100)  # rounds of learning the factors
+
+    @field_validator("confidences")
+    @classmethod
+    def check_confidences_rise(
+        cls, confidences: tuple[float, ...]
+    ) -> tuple[float, ...]:
+        "More stars never make less sure; 1 star at least nothing, 5 something."
+        rise = list(confidences) == sorted(confidences)
+        if not rise or confidences[0] < 0 or not confidences[-1]:
+            raise ValueError(
+                "confidences must not fall from 1 star to 5; the first is at least 0, "
+                "the last above 0"
+            )
+        return confidences
 
     @field_validator("grades")
     @classmethod
@@ -161,6 +192,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
     similarity: SimilarityConfig = SimilarityConfig()
+    likeness: LikenessConfig = LikenessConfig()
     taste: TasteConfig = TasteConfig()
     model: ModelConfig = ModelConfig()
     logging: LoggingConfig = LoggingConfig()
@@ -314,7 +346,7 @@ def load_config(
 # %% ../nbs/00_config.ipynb #2de5ba6e
 def config_snapshot(config: Config) -> dict[str, Any]:
     "The settings that decide what is trained; no paths."
-    trained = ("features", "similarity", "taste")
+    trained = ("features", "similarity", "likeness", "taste")
     return {name: getattr(config, name).model_dump(mode="json") for name in trained} | {
         "model": {"max_matrix_movies": config.model.max_matrix_movies}
     }
