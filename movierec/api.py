@@ -52,7 +52,7 @@ from movierec.serving import (
     log_failure,
     watch,
 )
-from .similarity import METHODS
+from .similarity import method_names
 from .titles import MovieNotFound, name_from_url, whole_number
 
 # %% ../nbs/22_api.ipynb #0ccd6288
@@ -92,7 +92,7 @@ WORDS = {
 
 def list_methods(schema: dict[str, Any]) -> None:
     "Write the names of the methods into the schema of a parameter."
-    schema["enum"] = list(METHODS)
+    schema["enum"] = method_names()
 
 # %% ../nbs/22_api.ipynb #6c727123
 PLAIN, DECIMAL = BeforeValidator(check_digits), BeforeValidator(check_fraction)

@@ -148,7 +148,7 @@ def plan_job(
 ) -> Job:
     "A job for a model. Raises `ArtifactError` or `QueryError`."
     rec, digest = open_model(root, version)
-    by = choose(rec, method).index.method.name if kind == "movies" else None
+    by = choose(rec, method).name if kind == "movies" else None
     total = len(list_asked(rec, kind))
     origin = rec.version, digest
     return Job(kind, check_k(k), by, *origin, total, size, list_libraries())

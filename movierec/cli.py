@@ -131,9 +131,9 @@ class MethodName(click.types.StringParamType):
     name = "method"
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:
-        from movierec.similarity import METHODS
+        from movierec.similarity import method_names
 
-        return f"[{'|'.join(METHODS)}]"
+        return f"[{'|'.join(method_names())}]"
 
 # %% ../nbs/24_cli.ipynb #31cb5949
 PATH_TYPE = click.Path(path_type=Path)

@@ -67,6 +67,21 @@ class Neighbours:
     index: SimilarityIndex
     lists: np.ndarray  # (vectors, STORED) int32 rows, from nearest_lists
 
+    @property
+    def name(self) -> str:
+        "The method's name."
+        return self.index.method.name
+
+    def find(
+        self, row: int, k: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        "The k most similar films, without a look at what is stored."
+        return nearest_films(self.index, row, k, allowed)
+
+    def score(self, row: int, others: np.ndarray) -> np.ndarray:
+        "The similarity of one film to each of some others; (others,)."
+        return score_pairs(self.index, row, others)
+
     @cached_property
     def views(self) -> tuple[memoryview, memoryview]:
         "The vector and film of each row, as memory that gives single numbers quickly."
@@ -87,11 +102,11 @@ class Neighbours:
     ) -> tuple[
         np.ndarray, np.ndarray
     ]:  # rows and scores, (at most k,) each, best first
-        "The k most similar films, exactly: what `nearest_films` says."
+        "The k most similar films, exactly: what `find` says."
         if allowed is not None or (stored := self.look_up(row, k)) is None:
-            return nearest_films(self.index, row, k, allowed)
+            return self.find(row, k, allowed)
         rows = np.array(stored, np.int64)
-        return rows, score_pairs(self.index, row, rows)
+        return rows, self.score(row, rows)
 
 # %% ../nbs/10_neighbours.ipynb #42146fe4
 def build_neighbours(index: SimilarityIndex) -> Neighbours:

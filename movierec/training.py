@@ -55,7 +55,8 @@ def build_recommender(dataset: Dataset, config: Config) -> Recommender:
     "A recommender in memory. Raises `DataError` or `QueryError`."
     catalogue = build_catalogue(dataset.movies, dataset.ratings, dataset.genres)
     features = build_features(catalogue.movies, catalogue.genres, config.features)
-    chosen = config.similarity.methods, config.similarity.default_method, config.taste
+    similarity, settings = config.similarity, (config.taste, config.likeness)
+    chosen = similarity.methods, similarity.default_method, *settings
     return Recommender(**make_parts(catalogue, features, dataset.ratings, *chosen))
 
 # %% ../nbs/19_training.ipynb #1c54ca6a
@@ -69,9 +70,9 @@ def as_pandas(table: pl.DataFrame) -> Any:
 
 # %% ../nbs/19_training.ipynb #6f7123a9
 def exported_methods(rec: Recommender, config: Config) -> list[str]:
-    "The methods whose matrices are exported: all, or none of too many movies."
+    "The methods whose matrices are exported: on features, and not of too many."
     small = len(rec.movies) <= config.model.max_matrix_movies
-    return list(rec.neighbours) if small else []
+    return [name for name in rec.neighbours if small and name in METHODS]
 
 # %% ../nbs/19_training.ipynb #4823cc8e
 def write_exports(rec: Recommender, config: Config, folder: Path) -> None:
@@ -96,13 +97,12 @@ DATA_LICENCE = "MovieLens data: research use, no redistribution"
 
 def count_contents(dataset: Dataset, rec: Recommender) -> dict[str, int]:
     "How many there are of each, by what they are."
-    index = choose(rec).index
     return {
         "movies": len(dataset.movies),
         "ratings": len(dataset.ratings),
         "users": dataset.ratings["user_id"].n_unique(),
-        "feature_vectors": len(index.set_of),
-        "learned_movies": 0 if rec.taste is None else len(rec.taste.rows),
+        "feature_vectors": len(choose(rec).lists),
+        "learned_movies": 0 if rec.taste is None else len(rec.taste.weights),
     }
 
 # %% ../nbs/19_training.ipynb #135262e5

@@ -48,7 +48,7 @@ from movierec.serving import (
     log_failure,
     watch,
 )
-from .similarity import compared_blocks
+from .similarity import LIKED, compared_blocks
 from movierec.titles import (
     ARTICLES,
     AmbiguousTitle,
@@ -216,6 +216,8 @@ def home_page() -> Response:
 # %% ../nbs/23_web.ipynb #58d6743e
 def say_method(rec: Recommender, method: str) -> str:
     "What a method compares, in a sentence."
+    if method == LIKED:
+        return "Compares who liked each movie, and genres, the rare ones most."
     flags, numbers = compared_blocks(rec.features, rec.neighbours[method].index.method)
     blocks = {block.name.replace("_", " "): block.weight for block in flags + numbers}
     heavy = join_words([name for name, weight in blocks.items() if weight >= 1])

@@ -11,19 +11,26 @@ from scipy.sparse import csr_array
 from movierec.catalogue import build_catalogue
 from movierec.config import QueryError, TasteConfig
 from movierec.data import grade
+from movierec.evaluation import (
+    MAIN_METRIC,
+    folds,
+    paired_difference,
+    recommend_lists,
+    user_metrics,
+)
+from movierec.factors import People, factor_scores, one_person, people_in
 from movierec.features import Block, Features
 from movierec.files import DataError
-from movierec.recommender import TASTE_ARRAYS, Recommender, write_recommender
+from movierec.likeness import build_likeness, liked_scores
+from movierec.recommender import Recommender, taste_arrays, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
-    People,
     content_matrix,
     contributions,
     diversify,
+    extend_weights,
     fit_taste,
     gram_matrix,
-    one_person,
-    people_in,
     rank_people,
     score_people,
     solve_weights,
@@ -55,60 +62,71 @@ def test_the_weights_have_the_smallest_expected_error(dropout, ridge):
     )
 
 
+@pytest.mark.parametrize("n_learned", [1, 4, 6])
+def test_a_film_that_is_not_learned_has_the_column_it_would_have(n_learned):
+    rng = np.random.default_rng(n_learned)
+    signals = grade(rng.integers(0, 6, (30, 7)))
+    gram = signals.T @ signals
+    some = gram[:n_learned, :n_learned]
+    others = range(n_learned, 7)
+    found = extend_weights(
+        some, gram[:n_learned, others], np.diag(gram)[others], 0.4, 2.0
+    )
+    for column, other in zip(found.T, others, strict=True):
+        chosen = [*range(n_learned), other]
+        whole = solve_weights(gram[np.ix_(chosen, chosen)], 0.4, 2.0)
+        assert np.allclose(column, whole[:-1, -1], atol=1e-12)
+
+
 def scores_by_the_book(users, movies, ratings, content, config, mine):
-    "The model as the chapter's formulas have it: one dense matrix, plain loops."
+    "The weights as the chapter's formulas have them: dense matrices, plain loops."
     n_movies, people = len(content), sorted(set(users))
     signals = np.zeros((len(people), n_movies))
     for user, movie, rating in zip(users, movies, ratings, strict=True):
         signals[people.index(user), movie] = np.interp(
             rating, [1, 2, 3, 4, 5], config.grades
         )
-    counts = [list(movies).count(movie) for movie in range(n_movies)]
-    ranked = sorted(
-        (m for m in range(n_movies) if counts[m]), key=lambda m: (-counts[m], m)
-    )
-    known = sorted(ranked[: config.max_learned_movies])
-    gram = np.zeros((len(known), len(known)))
+    counts = np.array([list(movies).count(movie) for movie in range(n_movies)])
+    most = sorted(np.flatnonzero(counts), key=lambda m: (-counts[m], m))
+    learned = sorted(most[: config.max_learned_movies])
+    known = learned + [
+        m
+        for m in range(n_movies)
+        if m not in learned and counts[m] >= config.least_ratings
+    ]
+    gram = np.zeros((n_movies, n_movies))
     for row, user in zip(signals, people, strict=True):
-        n = sum(
-            1 for u, m in zip(users, movies, strict=True) if u == user and m in known
+        gram += np.outer(row, row) / np.sqrt(list(users).count(user))
+    lengths = np.linalg.norm(content, axis=1)
+    lengths = np.where(lengths > 0, lengths, 1)
+    gram += config.content_weight * (content @ content.T) / np.outer(lengths, lengths)
+    plain = np.zeros((len(learned), len(known)))
+    for j, movie in enumerate(known):  # as if it were learned, too
+        chosen = learned + [movie] * (movie not in learned)
+        whole = solve_weights(
+            gram[np.ix_(chosen, chosen)], config.dropout, config.ridge
         )
-        gram += np.outer(row[known], row[known]) / np.sqrt(n) if n else 0
-    for i, a in enumerate(known):
-        for j, b in enumerate(known):
-            lengths = np.linalg.norm(content[a]) * np.linalg.norm(content[b])
-            gram[i, j] += config.content_weight * (
-                content[a] @ content[b] / lengths if lengths else 0
-            )
-    penalty = np.diag(
-        config.dropout / (1 - config.dropout) * np.diag(gram)
-        + config.ridge * np.ones(len(known))
-    )
-    plain = np.linalg.solve(gram + penalty, gram)
-    weights = np.zeros_like(plain)
+        plain[:, j] = whole[: len(learned), chosen.index(movie)]
     flags = np.hstack([np.ones((n_movies, 1)), content])
     ridge = config.content_ridge * np.diag([0] + [1] * content.shape[1])
     shares = flags @ np.linalg.solve(
         flags[known].T @ flags[known] + ridge, flags[known].T
     )  # (movies, known)
-    for j, movie in enumerate(known):
-        trust = counts[movie] / (counts[movie] + config.shrinkage)
-        weights[:, j] = trust * plain[:, j] + (1 - trust) * plain @ shares[movie]
-    stand_in = np.array(
-        [
-            np.eye(len(known))[known.index(m)] if m in known else shares[m]
-            for m in range(n_movies)
-        ]
-    )
-    everything = stand_in @ weights @ stand_in.T  # (movies, movies)
-    popularity = stand_in @ signals.mean(0)[known]
-    popularity[known] = signals.mean(0)[known]
-    fade = (
-        config.baseline
-        * config.baseline_ratings
-        / (config.baseline_ratings + (mine > 0).sum())
-    )
-    return grade(mine, config.grades) @ everything + fade * popularity
+    weights = np.zeros((len(learned), n_movies))
+    popularity = signals.mean(0)
+    for movie in range(n_movies):
+        by_content = plain @ shares[movie]
+        if movie in known:
+            trust = counts[movie] / (counts[movie] + config.shrinkage)
+            own = plain[:, known.index(movie)]
+            weights[:, movie] = trust * own + (1 - trust) * by_content
+    for movie in set(range(n_movies)) - set(known):
+        level = (counts[movie] + 1) / (counts[known].mean() + 1)
+        weights[:, movie] = level * weights[:, known] @ shares[movie]
+        popularity[movie] = level * signals.mean(0)[known] @ shares[movie]
+    n = (mine > 0).sum()
+    fade = config.baseline * config.baseline_ratings / (config.baseline_ratings + n)
+    return grade(mine, config.grades)[learned] @ weights + fade * popularity
 
 
 @pytest.mark.parametrize("learned", [100, 5])
@@ -125,13 +143,24 @@ def test_scores_are_those_of_the_formulas(seed, learned):
         shrinkage=2,
         baseline=0.6,
         max_learned_movies=learned,
+        least_ratings=4,
+        factors=3,
+        newcomer=0.4,
+        newcomer_ratings=5,
     )
-    model = fit_taste(users, movies, ratings, content, config)
+    every = np.arange(12)
+    likeness = build_likeness(users, movies, ratings, content, every, every)
+    model = fit_taste(users, movies, ratings, content, config, likeness)
+    alike = liked_scores(likeness, every)
     some = rng.random((5, 12)) < 0.4
     stars = np.where(some, rng.integers(1, 6, (5, 12)), 0).astype(float)
     scores = score_people(model, people_in(stars))
-    for mine, found in zip(stars, scores, strict=True):
+    by_factors = factor_scores(model.factors, people_in(stars))
+    for mine, found, factors in zip(stars, scores, by_factors, strict=True):
         expected = scores_by_the_book(users, movies, ratings, content, config, mine)
+        expected += config.factor_weight * factors
+        newcomer = 0.4 * max(0, 1 - (mine > 0).sum() / 5)
+        expected += newcomer * np.maximum(grade(mine, config.grades), 0) @ alike
         assert np.allclose(found, expected, atol=1e-5)
 
 
@@ -139,14 +168,11 @@ def test_the_gram_matrix_does_not_depend_on_order_chunks_or_the_numbers_of_users
     rng = np.random.default_rng(1)
     users, rows = np.nonzero(rng.random((50, 9)) < 0.4)
     signals = rng.normal(size=len(users))
-    whole = gram_matrix(users, rows, signals, 9)
+    whole = gram_matrix(users, rows, signals, (9, 9))
     shuffled = rng.permutation(len(users))
-    assert np.allclose(
-        whole,
-        gram_matrix(
-            users[shuffled] * 7 - 3, rows[shuffled], signals[shuffled], 9, chunk=4
-        ),
-    )
+    others = users[shuffled] * 7 - 3, rows[shuffled], signals[shuffled]
+    assert np.allclose(whole, gram_matrix(*others, (9, 9), chunk=4))
+    assert np.allclose(whole[:3], gram_matrix(*others, (3, 9), chunk=2))
     dense = np.zeros((50, 9))
     dense[users, rows] = signals
     assert np.allclose(
@@ -154,12 +180,33 @@ def test_the_gram_matrix_does_not_depend_on_order_chunks_or_the_numbers_of_users
     )
 
 
+@pytest.mark.parametrize("cap", [200, 400, 800])
+def test_films_that_are_not_learned_do_the_lists_no_harm(cap, dataset, recommender):
+    content = content_matrix(recommender.features)
+    genres, every = recommender.features["genres"].values, np.arange(len(content))
+    for split in folds(dataset):
+        users, movies = np.nonzero(split.base)
+        given = users, movies, split.base[users, movies]
+        likeness = build_likeness(*given, genres, every, every)
+        settings = TasteConfig(max_learned_movies=cap)
+        model = fit_taste(*given, content, settings, likeness)
+        scores = score_people(model, people_in(split.base[split.users]))
+        learned = np.isin(every, model.rows[: len(model.weights)])
+        assert learned.sum() == cap and len(model.rows) > cap
+        of_all, of_learned = (
+            user_metrics(split, recommend_lists(split, lambda _, s=s: s, 10), 10)
+            for s in (scores, np.where(learned, scores, -1e9))
+        )
+        gap, error = paired_difference(of_all, of_learned, MAIN_METRIC)
+        assert gap >= -2 * error, (split.name, gap, error)
+        assert gap > -0.002
+
+
 def test_fitting_twice_gives_the_same_arrays(dataset, recommender):
     again = Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
-    for name in TASTE_ARRAYS:
-        assert np.array_equal(
-            getattr(recommender.taste, name), getattr(again.taste, name)
-        ), name
+    mine, its = taste_arrays(recommender.taste), taste_arrays(again.taste)
+    assert mine.keys() == its.keys() and "taste_factors" in mine
+    assert all(np.array_equal(mine[name], its[name]) for name in mine)
 
 
 def test_scores_are_the_same_after_a_save_and_load(recommender, tmp_path):
@@ -181,18 +228,15 @@ def test_the_model_on_the_disk_is_single_precision(recommender, tmp_path):
 
 
 @pytest.mark.parametrize("learned", [1, 5, 400])
-def test_fewer_weights_cover_the_most_rated_movies_and_content_the_rest(
-    learned, dataset
-):
+def test_fewer_movies_learn_and_content_covers_those_with_few_ratings(learned, dataset):
     rec = Recommender.from_tables(
         dataset.movies, dataset.ratings, taste=TasteConfig(max_learned_movies=learned)
     )
     counts = rec.movies["n_ratings"].to_numpy()
-    rest = np.setdiff1d(np.arange(len(counts)), rec.taste.rows)
-    assert (
-        len(rec.taste.rows) == learned
-        and counts[rec.taste.rows].min() >= counts[rest].max()
-    )
+    rows, least = rec.taste.rows, TasteConfig().least_ratings
+    rest = np.setdiff1d(np.arange(len(counts)), rows)
+    assert len(rec.taste.weights) == learned and counts[rest].max() < least
+    assert counts[rows[:learned]].min() >= counts[rows[learned:]].max()
     found = rec.recommend({50: 5, 1682: 4, "Fargo": 1}, 1682).frame
     assert (
         len(found) == rec.movies.select("title", "year").n_unique() - 3
@@ -207,7 +251,9 @@ def test_fewer_weights_cover_the_most_rated_movies_and_content_the_rest(
 # Explanations
 
 
-def test_contributions_add_up_for_every_recommendation_of_a_hundred_users(recommender):
+def test_contributions_are_additive_for_every_recommendation_of_a_hundred_users(
+    recommender,
+):
     for user in range(1, 101):
         ratings = recommender.ratings_of(user)
         for item in recommender.recommend(ratings, 10).frame.iter_rows(named=True):
@@ -236,7 +282,9 @@ some_ratings = st.dictionaries(
     some_ratings, st.dictionaries(st.integers(1, 8), st.floats(1, 5)), st.integers(1, 9)
 )
 @settings(max_examples=60, deadline=None)
-def test_contributions_add_up_whatever_was_rated_and_learned(known, mine, learned):
+def test_contributions_are_additive_whatever_was_rated_and_learned(
+    known, mine, learned
+):
     ratings = pl.DataFrame(
         [(u, m, float(r)) for (u, m), r in known.items()],
         ["user_id", "movie_id", "rating"],
@@ -323,7 +371,7 @@ def test_a_block_of_people_is_ranked_like_each_of_them(seed):
             assert rows.tolist() == wanted and found.tolist() == [*scores[i][wanted]]
 
 
-def test_contributions_are_those_of_the_scores(recommender):
+def test_contributions_are_additive_for_any_film(recommender):
     rows, stars = np.array([0, 49, 99, 1681]), np.array([5.0, 1, 4, 0.5])
     targets = np.array([7, 49, 300, 1680])
     added, baseline = contributions(recommender.taste, rows, stars, targets)
@@ -390,6 +438,25 @@ def test_too_large_a_k_gives_all_that_are_left_and_says_so(recommender):
     left = f"Only {len(found)} movies are left"
     assert found.notes == (f"{left}: the others are rated, excluded or filtered out.",)
     assert len(found) == recommender.movies.select("title", "year").n_unique() - 1
+
+
+def test_the_last_film_is_one_movie(recommender):
+    all_but_one = dict.fromkeys(recommender.movies["movie_id"].to_list()[1:], 3)
+    (note,) = recommender.recommend(all_but_one, 5).notes
+    assert note.startswith("Only 1 movie is left: ")
+
+
+def test_a_disliked_film_is_no_reason(recommender):
+    for disliked in ({"Fargo": 1, "Pulp Fiction": 1, "Titanic": 1}, {"Fargo": 2}):
+        for item in recommender.recommend(disliked, 50).items:
+            assert "because" not in item["why"], item
+    mixed = {"Fargo": 1, "Star Wars": 5, "Titanic": 2}
+    for item in recommender.recommend(mixed, 50).items:
+        assert "Fargo" not in item["why"] and "Titanic" not in item["why"]
+        explained = recommender.explain(item["movie_id"], mixed).frame
+        added = dict(explained.select("name", "contribution").iter_rows())
+        if "Star Wars" in item["why"]:
+            assert added["Star Wars (1977)"] > 0
 
 
 def test_somebody_who_has_rated_every_film_gets_an_empty_list_and_is_told(recommender):
