@@ -1,5 +1,5 @@
-"""Recommenders of other libraries on our folds: settings in, lists of ten out, as
-Parquet, in their own environment.
+"""Recommenders of other libraries, and of papers, on our folds: settings in, lists of
+ten out, as Parquet, in their own environment.
 
     python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     .venv-peers/bin/python benchmarks/peers.py list
@@ -9,7 +9,7 @@ Parquet, in their own environment.
 WORK holds a folder for each split, with base.parquet (user_id, movie_id, rating) and
 users.parquet (user_id). What the lists are worth is decided elsewhere
 (benchmarks/leaderboard.py): nothing here ever sees a test rating. `make bench` runs it
-on one thread (OMP_NUM_THREADS=1), so that times can be compared.
+on one thread (OMP_NUM_THREADS=1), and times are seconds of CPU.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plain
 import polars as pl
 from scipy import sparse
 from trials import Settings, draw, write
@@ -287,6 +288,21 @@ def lightfm_warp(
     )
 
 
+# Plain versions of what papers describe: benchmarks/plain.py
+
+
+def plain_lists(make: Callable[..., plain.Score]) -> Fit:
+    "Lists of a plain model, from the signals that the settings name."
+
+    def fit(base: pl.DataFrame, settings: Settings) -> Callable[[list[int]], Lists]:
+        matrix = Matrix(base, settings)
+        chosen = {k: v for k, v in settings.items() if k != "input"}
+        score = make(matrix.values, **chosen)
+        return lambda users: matrix.top(users, score)
+
+    return fit
+
+
 # What is searched, as trials.draw reads it; the first value of each is the library's
 # default.
 
@@ -375,6 +391,12 @@ MODELS: dict[str, tuple[str, Fit, Settings]] = {
 }
 
 
+AUTHORS: dict[str, list[Settings]] = {}  # what papers report, tried before others
+for name, (library, make, space, authors) in plain.MODELS.items():
+    MODELS[name] = library, plain_lists(make), space
+    AUTHORS[name] = authors
+
+
 def run(
     model: str, split: Path, settings: Settings
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -382,11 +404,11 @@ def run(
     and seconds."""
     base = pl.read_parquet(split / "base.parquet")
     users = pl.read_parquet(split / "users.parquet")["user_id"].to_list()
-    start = time.perf_counter()
+    start = time.process_time()
     lists = MODELS[model][1](base, settings)
-    fitted = time.perf_counter()
+    fitted = time.process_time()
     found = lists(users)
-    done = time.perf_counter()
+    done = time.process_time()
     rows = [
         (user, rank, movie)
         for user, movies in found.items()
@@ -410,7 +432,7 @@ def search(
     """Try the same settings of each model on every split; what is there already is left
     as it is."""
     for model in models:
-        drawn = draw(MODELS[model][2], trials, seed)
+        drawn = draw(MODELS[model][2], trials, seed, AUTHORS.get(model, ()))
         for split in splits:
             path = out / model / split
             if path.with_name(split + ".json").exists():
@@ -425,7 +447,7 @@ def search(
             write(pl.concat(tables), abouts, path)
             print(
                 f"{model} {split}: "
-                f"{sum(a['fit_seconds'] for a in abouts):.0f} s of fitting",
+                f"{sum(a['fit_seconds'] for a in abouts):.0f} s of CPU",
                 file=sys.stderr,
             )
 
@@ -465,7 +487,13 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if given.command == "list":
         about = {
-            name: {"library": library, "version": version(library), "space": space}
+            name: {
+                "library": library,
+                "version": version(library).partition("+")[0],
+                "space": space,
+                "authors": AUTHORS.get(name, []),
+                "default": draw(space, 1, 0)[0],
+            }
             for name, (library, _, space) in MODELS.items()
         }
         return print(json.dumps(about, indent=1))

@@ -2,6 +2,7 @@
 other libraries."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 Settings = dict[str, Any]
 
 
-def draw(space: Settings, trials: int, seed: int) -> list[Settings]:
-    """The settings of each trial: first the defaults, then random ones.
+def draw(
+    space: Settings, trials: int, seed: int, authors: Sequence[Settings] = ()
+) -> list[Settings]:
+    """The settings of each trial: first the defaults, then what the authors report,
+    then random ones.
 
     A space gives a list of choices for each name, the default first. A pair of numbers
     among them is a range: from then on values are drawn from it, evenly in the
@@ -29,7 +33,8 @@ def draw(space: Settings, trials: int, seed: int) -> list[Settings]:
         {name: one(choices) for name, choices in space.items()}
         for _ in range(trials - 1)
     ]
-    return [{name: choices[0] for name, choices in space.items()}, *drawn][:trials]
+    defaults = {name: choices[0] for name, choices in space.items()}
+    return [defaults, *({**defaults, **given} for given in authors), *drawn][:trials]
 
 
 def write(table: Any, about: Any, path: Path) -> None:

@@ -5,7 +5,8 @@ benchmarks/results.json.
 
 Each variant is measured on the inner splits of the folds' bases (never on a test), and,
 where it changes what the model knows about content, on draws of hidden movies other
-than those that the evaluation reports.
+than those that the evaluation reports. Changes are to the weights alone, without
+factors and likeness; the first rows say what these bring.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,9 @@ from movierec.evaluation import (
 from movierec.features import build_features, fill_years
 from movierec.taste import content_gram, content_matrix, solve_weights
 
-CONFIG = TasteConfig()
+WEIGHTS = {"factor_weight": 0.0, "newcomer": 0.0}
+CONFIG = TasteConfig(**WEIGHTS)  # the weights alone
+WHOLE = TasteConfig()
 Variant = Callable[[Split], Scores]
 
 
@@ -97,11 +100,12 @@ def baseline(split: Split, table: np.ndarray) -> np.ndarray:
 def model(
     inputs: Inputs, content: np.ndarray | None = None, **changes: object
 ) -> Variant:
-    "The model itself, with other settings or other content."
+    "The weights alone, with other settings or other content."
 
     def fit(split: Split) -> Scores:
         known = inputs.content if content is None else content.astype(np.float32)
-        return fit_taste_on(split, known, CONFIG.model_copy(update=changes))
+        settings = CONFIG.model_copy(update=changes)
+        return fit_taste_on(split, known, inputs.flags, settings)
 
     return fit
 
@@ -238,7 +242,19 @@ def blend(inputs: Inputs, factors: int, share: float) -> Variant:
 def variants(inputs: Inputs) -> dict[str, Variant]:
     "What was tried, by what is different from the model."
     return {
-        "the model": model(inputs),
+        "the weights alone": model(inputs),
+        "the model: with factors, and likeness for newcomers": model(
+            inputs, **WHOLE.model_dump()
+        ),
+        "with factors": model(inputs, factor_weight=0.2),
+        "with factors, half their weight": model(inputs, factor_weight=0.1),
+        "with factors, twice their weight": model(inputs, factor_weight=0.4),
+        "with 12 factors": model(inputs, factor_weight=0.2, factors=12),
+        "with 48 factors": model(inputs, factor_weight=0.2, factors=48),
+        "with factors that count every rating alike": model(
+            inputs, factor_weight=0.2, confidences=(1.0, 1.0, 1.0, 1.0, 1.0)
+        ),
+        "with likeness for newcomers": model(inputs, newcomer=0.35),
         "likes only: 4 and 5 stars are worth 1, the rest nothing": model(
             inputs, grades=(0.0, 0.0, 0.0, 1.0, 1.0)
         ),
@@ -357,7 +373,7 @@ def main() -> None:
     hidden = cold_splits(dataset, range(100, 110))
     found: dict[str, dict[str, dict[str, float]]] = {"inner": {}, "cold": {}, "new": {}}
     with threadpool_limits(limits=1):
-        reference = measure(inner, model(inputs))
+        reference = measure(inner, variants(inputs)["the weights alone"])
         for name, variant in variants(inputs).items():
             table = measure(inner, variant)
             gap, error = paired_difference(table, reference, MAIN_METRIC)
