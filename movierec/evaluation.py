@@ -465,8 +465,9 @@ def newcomer_figures(
 ) -> dict[str, Any]:
     "By model: NDCG@10 by the number of ratings shown, and the lists for one rating."
     found: dict[str, Any] = {}
-    for name in NEWCOMER_MODELS:
-        progress(f"{name} with few ratings", len(found), len(NEWCOMER_MODELS))
+    wanted = [name for name in NEWCOMER_MODELS if name in models]
+    for name in wanted:
+        progress(f"{name} with few ratings", len(found), len(wanted))
         by_count = measure_newcomers(dataset, models[name], features)
         values = {n: mean_and_error(of_n, MAIN_METRIC) for n, of_n in by_count.items()}
         found[name] = {

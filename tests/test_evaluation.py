@@ -325,7 +325,7 @@ def test_figures_that_cant_be_written_are_an_error_that_says_where(
 
 def test_evaluating_twice_gives_the_same_figures(dataset, evaluated, monkeypatch):
     kept = {"taste": standard_models(TasteConfig())["taste"]}
-    monkeypatch.setattr(evaluation, "standard_models", lambda config: kept)
+    monkeypatch.setattr(evaluation, "standard_models", lambda *settings: kept)
     again = evaluate(dataset, load_config())
     assert again["models"]["taste"] == evaluated[2]["models"]["taste"]
 
