@@ -125,6 +125,7 @@ bench-board: model .venv-peers/.installed ## tune and measure our models and tho
 	@$(BOARD) search $(BENCH)/work $(BENCH)/out
 	@$(PEERS) search $(BENCH)/work $(BENCH)/out
 	@$(PEERS) list > $(BENCH)/out/peers.json
+	@$(PEERS) ease $(BENCH)/work > $(BENCH)/out/ease.json
 	@$(BOARD) choose $(BENCH)/work $(BENCH)/out
 	@$(BOARD) final $(BENCH)/work $(BENCH)/out
 	@$(PEERS) final $(BENCH)/work $(BENCH)/out/final --settings $(BENCH)/out/settings.json

@@ -310,6 +310,7 @@ def report(
             name: version(name)
             for name in ("movierec", "numpy", "polars", "scikit-learn")
         },
+        "ease": json.loads((out / "ease.json").read_text()),
         "models": {model: models[model] for model in ordered},
     }
 

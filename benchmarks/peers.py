@@ -426,6 +426,23 @@ def run(
     return table, {"settings": settings, **seconds}
 
 
+def compare_ease(split: Path, regularization: float = 210.0) -> dict[str, Any]:
+    """Whether the library's EASE multiplies signals by the weights or by their
+    transpose: the shares of users whose ten films are those of either."""
+    base = pl.read_parquet(split / "base.parquet")
+    users = pl.read_parquet(split / "users.parquet")["user_id"].to_list()
+    settings = {"input": "graded", "regularization": regularization}
+    theirs = rectools_ease(base, settings)(users)
+    matrix = Matrix(base, settings)
+    gram = (matrix.values.T @ matrix.values).toarray().astype(np.float64)
+    weights = plain.ease_weights(gram, regularization)
+    same = {}
+    for name, table in (("weights", weights), ("transpose", weights.T)):
+        ours = matrix.top(users, plain.linear(matrix.values, table))
+        same[name] = float(np.mean([ours[user] == theirs[user] for user in users]))
+    return {"version": version("rectools"), "same_lists": same} | settings
+
+
 def search(
     work: Path, out: Path, models: list[str], splits: list[str], trials: int, seed: int
 ) -> None:
@@ -469,6 +486,10 @@ def main() -> None:
     commands.add_parser(
         "list", help="the models, their versions and what is searched, as JSON"
     )
+    ease = commands.add_parser(
+        "ease", help="how RecTools multiplies, as JSON: compare_ease on u1"
+    )
+    ease.add_argument("work", type=Path)
     for name in ("search", "final"):
         command = commands.add_parser(name)
         command.add_argument("work", type=Path)
@@ -497,6 +518,8 @@ def main() -> None:
             for name, (library, _, space) in MODELS.items()
         }
         return print(json.dumps(about, indent=1))
+    if given.command == "ease":
+        return print(json.dumps(compare_ease(given.work / "u1"), indent=1))
     if given.command == "final":
         chosen = json.loads(given.settings.read_text())
         models, splits = (

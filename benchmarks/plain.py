@@ -20,23 +20,25 @@ def linear(values: sparse.csr_matrix, weights: np.ndarray) -> Score:
     return lambda rows: values[rows] @ weights
 
 
+def ease_weights(gram: np.ndarray, penalty: Any) -> np.ndarray:
+    "Each movie's ridge regression on the others, a column each (Steck 2019)."
+    inverted = np.linalg.inv(gram + penalty * np.eye(len(gram)))
+    weights = inverted / -np.diag(inverted)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
 def ease(values: sparse.csr_matrix, regularization: float) -> Score:
     "EASE (Steck 2019): ridge regression of each movie on the others."
     gram = (values.T @ values).toarray().astype(np.float64)
-    inverted = np.linalg.inv(gram + regularization * np.eye(len(gram)))
-    weights = inverted / -np.diag(inverted)
-    np.fill_diagonal(weights, 0)
-    return linear(values, weights)
+    return linear(values, ease_weights(gram, regularization))
 
 
 def edlae(values: sparse.csr_matrix, regularization: float, dropout: float) -> Score:
     "EDLAE (Steck 2020): EASE with dropout, whose penalty grows with a movie's signals."
     gram = (values.T @ values).toarray().astype(np.float64)
     penalty = regularization + dropout / (1 - dropout) * np.diag(gram)
-    inverted = np.linalg.inv(gram + np.diag(penalty))
-    weights = inverted / -np.diag(inverted)
-    np.fill_diagonal(weights, 0)
-    return linear(values, weights)
+    return linear(values, ease_weights(gram, penalty))
 
 
 def slim(

@@ -8,9 +8,9 @@ __all__ = ['Scores', 'Fit', 'LIST_LENGTH', 'MAIN_METRIC', 'Measured', 'COLD_SHAR
            'fit_random', 'fit_popular', 'fit_content', 'fit_item_knn', 'fit_taste_on', 'fit_taste_model',
            'fit_ratings_only', 'standard_models', 'rank_candidates', 'recommend_lists', 'user_metrics', 'list_metrics',
            'mean_and_error', 'paired_difference', 'compare', 'figures', 'pick_metrics', 'gaps_to_taste', 'cold_splits',
-           'figures_over_draws', 'newcomer_split', 'measure_newcomers', 'lists_for_one', 'one_rating_figures',
-           'protocol', 'newcomer_figures', 'count_from', 'evaluate', 'model_card', 'check_same_origin',
-           'load_folds_data', 'write_report', 'evaluate_version']
+           'figures_over_draws', 'newcomer_split', 'measure_newcomers', 'lists_for_one', 'whole_split',
+           'one_rating_figures', 'protocol', 'newcomer_figures', 'compare_newcomers', 'count_from', 'evaluate',
+           'model_card', 'check_same_origin', 'load_folds_data', 'write_report', 'evaluate_version']
 
 # %% ../nbs/18_evaluation.ipynb #626db2c5
 from collections.abc import Callable, Mapping, Sequence
@@ -416,13 +416,17 @@ def lists_for_one(
     return np.argsort(-found, axis=1, kind="stable")[:, :LIST_LENGTH]
 
 
+def whole_split(dataset: Dataset) -> Split:
+    "All ratings to learn from, and nobody to ask about."
+    table = tabulate_stars(dataset.ratings, dataset)
+    return Split("all", table, np.zeros(table.shape, bool), table == 0)
+
+
 def one_rating_figures(
-    dataset: Dataset, fit: Fit, features: Features
+    dataset: Dataset, scores: Scores, features: Features
 ) -> dict[str, float]:
     "How much the lists for a single rating have to do with the film that was rated."
     table = tabulate_stars(dataset.ratings, dataset)
-    nobody = np.zeros(table.shape, bool)
-    scores = fit(Split("all", table, nobody, table == 0), features)
     most = np.argsort(-(table > 0).sum(0), kind="stable")
     films = most[:KNOWN_FILMS]
     lists = lists_for_one(scores, films, table.shape[1])
@@ -454,27 +458,36 @@ def protocol() -> dict[str, Any]:
     }
 
 # %% ../nbs/18_evaluation.ipynb #89b7a119
+def newcomer_figures(
+    by_count: Mapping[int, pl.DataFrame],  # from measure_newcomers
+    one_rating: Mapping[str, float],  # from one_rating_figures
+) -> dict[str, Any]:
+    "A model's NDCG@10 by the number of ratings shown, and its lists for one rating."
+    values = {n: mean_and_error(of_n, MAIN_METRIC) for n, of_n in by_count.items()}
+    return {
+        MAIN_METRIC: {str(n): mean for n, (mean, _) in values.items()},
+        "standard_error": {str(n): error for n, (_, error) in values.items()},
+        "one_rating": dict(one_rating),
+    }
+
+
 NEWCOMER_MODELS = ("popular", "item_knn", "taste")
 
 
-def newcomer_figures(
+def compare_newcomers(
     dataset: Dataset,
     models: Mapping[str, Fit],
     features: Features,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
-    "By model: NDCG@10 by the number of ratings shown, and the lists for one rating."
-    found: dict[str, Any] = {}
-    wanted = [name for name in NEWCOMER_MODELS if name in models]
+) -> dict[str, Any]:  # by model
+    "The figures for people with few ratings, of some of the models."
+    wanted, found = [n for n in NEWCOMER_MODELS if n in models], dict[str, Any]()
     for name in wanted:
         progress(f"{name} with few ratings", len(found), len(wanted))
         by_count = measure_newcomers(dataset, models[name], features)
-        values = {n: mean_and_error(of_n, MAIN_METRIC) for n, of_n in by_count.items()}
-        found[name] = {
-            MAIN_METRIC: {str(n): mean for n, (mean, _) in values.items()},
-            "standard_error": {str(n): error for n, (_, error) in values.items()},
-            "one_rating": one_rating_figures(dataset, models[name], features),
-        }
+        scores = models[name](whole_split(dataset), features)
+        single = one_rating_figures(dataset, scores, features)
+        found[name] = newcomer_figures(by_count, single)
     return found
 
 # %% ../nbs/18_evaluation.ipynb #06ca4c82
@@ -500,7 +513,7 @@ def evaluate(
         "models": {name: figures(*found) for name, found in measured.items()},
         "taste_minus": gaps_to_taste(measured),
         "cold": {name: figures_over_draws(*found) for name, found in of_cold.items()},
-        "newcomers": newcomer_figures(*last),
+        "newcomers": compare_newcomers(*last),
     }
 
 # %% ../nbs/18_evaluation.ipynb #e80fdc0b

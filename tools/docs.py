@@ -29,7 +29,16 @@ from shown_code import defined_names, documented_name
 from sync import ROOT, copy_of_project
 
 # The chapters in which all exported code is in view.
-CODE_IS_THE_POINT = {"data", "features", "similarity", "neighbours", "taste", "metrics"}
+CODE_IS_THE_POINT = {
+    "data",
+    "features",
+    "similarity",
+    "neighbours",
+    "likeness",
+    "factors",
+    "taste",
+    "metrics",
+}
 HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
 HTML_ID = re.compile(r"""\bid=["']([^"']+)["']""")
 
