@@ -92,14 +92,14 @@ class SimilarityConfig(Section):
             raise ValueError(f"it is not among methods, {methods}")
         return default
 
-# %% ../nbs/00_config.ipynb #5d1f8f27
+# %% ../nbs/00_config.ipynb #9fea9eed
 class LikenessConfig(Section):
     "How the method `liked` compares movies by the people who rated them."
 
     shrinkage: Number = Field(20, ge=0)  # what few common ratings are divided by, too
     damping: Number = Field(0.15, ge=0, le=1)  # power of a popular movie's penalty
 
-
+# %% ../nbs/00_config.ipynb #5d1f8f27
 class TasteConfig(Section):
     "How the model of people's taste is learned."
 
@@ -126,17 +126,14 @@ class TasteConfig(Section):
 
     @field_validator("confidences")
     @classmethod
-    def check_confidences_rise(
-        cls, confidences: tuple[float, ...]
-    ) -> tuple[float, ...]:
+    def check_confidences_rise(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         "More stars never make less sure; 1 star at least nothing, 5 something."
-        rise = list(confidences) == sorted(confidences)
-        if not rise or confidences[0] < 0 or not confidences[-1]:
+        if list(values) != sorted(values) or values[0] < 0 or not values[-1]:
             raise ValueError(
                 "confidences must not fall from 1 star to 5; the first is at least 0, "
                 "the last above 0"
             )
-        return confidences
+        return values
 
     @field_validator("grades")
     @classmethod

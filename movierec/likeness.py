@@ -100,21 +100,26 @@ def build_likeness(
     both = by_film, by_person, kind_vectors(flags)
     return LikenessIndex(*both, tie_place, film_of, config, grades)
 
-# %% ../nbs/11_likeness.ipynb #752de342
+# %% ../nbs/11_likeness.ipynb #b851ea81
 def liked_scores(
     index: LikenessIndex,
     rows: np.ndarray,  # (films,)
-) -> np.ndarray:  # (films, movies) float64, to 12 decimals
-    "How much each of some films is liked by those who like each film of the catalogue."
+    columns: np.ndarray | None = None,  # (others,) rows; None: all films
+) -> np.ndarray:  # (films, others) float64, to 12 decimals
+    "How much each of some films is liked by those who like each of some others."
     films, people = index.signals
-    products = (films[rows] @ people).toarray()  # (films, movies) P
-    lengths = index.lengths[rows][:, None]
-    divisor = lengths * index.lengths + index.config.shrinkage
+    if columns is not None and len(columns) > len(index.kinds) / 20:
+        return liked_scores(index, rows)[:, columns]  # one product is quicker
+    others = people if columns is None else films[columns].T
+    some = slice(None) if columns is None else columns
+    products = (films[rows] @ others).toarray()  # (films, others) P
+    lengths = index.lengths[rows][:, None] * index.lengths[some]
+    divisor = lengths + index.config.shrinkage
     liking = np.divide(
         products, divisor, out=np.zeros_like(products), where=divisor > 0
     )
-    liking *= index.damping[rows][:, None] * index.damping
-    kinship = (index.kinds[rows][:, None] * index.kinds).sum(2)
+    liking *= index.damping[rows][:, None] * index.damping[some]
+    kinship = (index.kinds[rows][:, None] * index.kinds[some]).sum(2)
     return round_scores(liking + kinship)
 
 # %% ../nbs/11_likeness.ipynb #1436430a
@@ -149,7 +154,7 @@ def liked_lists(
             lists[row, : len(rows)] = rows
     return lists
 
-# %% ../nbs/11_likeness.ipynb #0e1a786e
+# %% ../nbs/11_likeness.ipynb #6043d4b4
 class LikedNeighbours(Neighbours):
     "The exact nearest films by `liked`: looked up where stored, else computed."
 
@@ -169,7 +174,7 @@ class LikedNeighbours(Neighbours):
 
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
-        return liked_scores(self.index, np.array([row]))[0][others]
+        return liked_scores(self.index, np.array([row]), others)[0]
 
 
 def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:

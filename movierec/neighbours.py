@@ -75,7 +75,7 @@ class Neighbours:
     def find(
         self, row: int, k: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        "The k most similar films, without a look at what is stored."
+        "The k most similar that are allowed (None: all), not looking at what is stored."
         return nearest_films(self.index, row, k, allowed)
 
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
@@ -95,14 +95,9 @@ class Neighbours:
         return rows[:k] if len(rows) >= k or stored[-1] < 0 else None
 
     def nearest(
-        self,
-        row: int,  # the film that is asked about
-        k: int,
-        allowed: np.ndarray | None = None,  # (movies,) bool; None allows all
-    ) -> tuple[
-        np.ndarray, np.ndarray
-    ]:  # rows and scores, (at most k,) each, best first
-        "The k most similar films, exactly: what `find` says."
+        self, row: int, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        "The k most similar films, exactly: what `find` says, with scores, best first."
         if allowed is not None or (stored := self.look_up(row, k)) is None:
             return self.find(row, k, allowed)
         rows = np.array(stored, np.int64)

@@ -298,7 +298,7 @@ def contributions(
     added *= signals
     newcomer = model.newcomer_weight(len(rows)) * np.maximum(signals, 0)
     if model.likeness is not None and newcomer.any():
-        added += newcomer * liked_scores(model.likeness, rows)[:, targets]
+        added += newcomer * liked_scores(model.likeness, rows, targets)
     if model.factors is not None:
         by_factors = factor_contributions(model.factors, rows, stars, targets)
         added += model.config.factor_weight * by_factors

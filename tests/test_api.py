@@ -388,7 +388,7 @@ def test_a_method_that_is_registered_is_served_and_documented(
     paths = api.openapi_document()["paths"]
     parameters = paths["/api/v1/movies/{movie_id}/similar"]["get"]["parameters"]
     (enum,) = [p["schema"]["enum"] for p in parameters if p["name"] == "method"]
-    assert enum == methods
+    assert enum == [*methods, "liked"]
 
 
 # --- answers are theirs who asked

@@ -938,7 +938,6 @@ def test_answering_loads_none_of_the_libraries_of_training(trained_root, tmp_pat
     assert "polars" in loaded
     assert not loaded & {
         "sklearn",
-        "scipy",
         "matplotlib",
         "pandas",
         "numba",
