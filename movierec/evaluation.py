@@ -180,14 +180,15 @@ def standard_models(
         f"content_{name}": partial(fit_content, method=method)
         for name, method in METHODS.items()
     }
-    settings = {"config": config, "likeness": likeness}
     return {
         "random": fit_random,
         "popular": fit_popular,
         **content,
         "item_knn": fit_item_knn,
-        "taste_ratings_only": partial(fit_ratings_only, **settings),
-        "taste": partial(fit_taste_model, **settings),
+        "taste_ratings_only": partial(
+            fit_ratings_only, config=config, likeness=likeness
+        ),
+        "taste": partial(fit_taste_model, config=config, likeness=likeness),
     }
 
 # %% ../nbs/18_evaluation.ipynb #de3795ff

@@ -158,8 +158,10 @@ def liked_lists(
 class LikedNeighbours(Neighbours):
     "The exact nearest films by `liked`: looked up where stored, else computed."
 
-    index: Any  # LikenessIndex
-    name = LIKED
+    @property
+    def name(self) -> str:
+        "The method's name."
+        return LIKED
 
     def find(
         self, row: int, k: int, allowed: np.ndarray | None
@@ -229,5 +231,5 @@ def explain_liked(
         people = f"{some.sum()} of the {rated.sum()} people who rated both"
         parts.append((name, people, float(products[some].sum())))
     kinship = index.kinds[row] * index.kinds[other]
-    shared = np.flatnonzero(kinship)
+    shared = np.flatnonzero(kinship).tolist()
     return parts + [(genres[g], "both", float(kinship[g])) for g in shared]

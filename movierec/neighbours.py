@@ -8,6 +8,7 @@ __all__ = ['MANY', 'STORED', 'can_prune', 'crowded_lists', 'nearest_lists', 'Nei
 # %% ../nbs/10_neighbours.ipynb #495cb366
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -64,13 +65,13 @@ def nearest_lists(
 class Neighbours:
     "The exact nearest films by one method: looked up where stored, else computed."
 
-    index: SimilarityIndex
+    index: Any  # SimilarityIndex
     lists: np.ndarray  # (vectors, STORED) int32 rows, from nearest_lists
 
     @property
     def name(self) -> str:
         "The method's name."
-        return self.index.method.name
+        return str(self.index.method.name)
 
     def find(
         self, row: int, k: int, allowed: np.ndarray | None

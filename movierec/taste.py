@@ -194,7 +194,7 @@ def learn_weights(
     weighted = signals**2 * counts[1][counts[0]] ** -0.5
     rated = columns >= n_learned
     squares = np.bincount(columns[rated] - n_learned, weighted[rated], cross.shape[1])
-    squares += a * content[n_learned:].any(1)  # a row of content has length 1, or none
+    squares = squares + a * content[n_learned:].any(1)  # rows of length 1, or 0
     others = extend_weights(own, cross, squares, config.dropout, config.ridge)
     return np.hstack([weights, others])
 
@@ -222,15 +222,18 @@ def fit_taste(
     full = full[others] * known[:, None]  # (others, 1 + columns)
     popularity = np.bincount(movies, signals, n_movies) / max(1, len(np.unique(users)))
     popularity[others] = full @ (smoother.T @ popularity[rows])
-    arrays = weights, full, smoother, popularity
-    small = (array.astype(np.float32) for array in arrays)
-    factors = fit_factors(users, movies, stars, n_movies, config)
+    factors = None
+    if config.factor_weight:
+        factors = fit_factors(users, movies, stars, n_movies, config)
     return TasteModel(
         rows,
-        *small,
-        factors=factors if config.factor_weight else None,
-        likeness=likeness if config.newcomer else None,
-        config=config,
+        weights.astype(np.float32),
+        full.astype(np.float32),
+        smoother.astype(np.float32),
+        popularity.astype(np.float32),
+        factors,
+        likeness if config.newcomer else None,
+        config,
     )
 
 # %% ../nbs/13_taste.ipynb #a0e1aa87

@@ -17,6 +17,7 @@ from movierec.features import BLOCKS, Block, build_features
 from movierec.metrics import METRICS
 from movierec.recommender import Recommender
 from movierec.similarity import METHODS, Method
+from movierec.taste import content_matrix
 from movierec.web import create_app
 
 DECADES = tuple(range(1920, 2000, 10))
@@ -128,8 +129,9 @@ def test_what_it_explains_adds_up_and_names_the_decade(rec, by_formula):
 
 
 def test_the_block_is_part_of_what_taste_knows(rec, before, dataset):
-    content = rec.taste.content
-    assert content.shape[1] == before.taste.content.shape[1] + len(DECADES)
+    content = content_matrix(rec.features)
+    columns = before.taste.smoother.shape[1] + len(DECADES)  # and the ones
+    assert rec.taste.smoother.shape[1] == columns == 1 + content.shape[1]
     assert (content[:, -len(DECADES) :] == 0.5 * decades_of(dataset.movies)).all()
 
 
