@@ -25,8 +25,8 @@ import polars as pl
 
 from .artifacts import Artifact, library_versions, open_version
 from .config import MovierecError
-from .files import Progress, no_progress, sweep, to_json, write_atomically
 from .factors import People
+from .files import Progress, no_progress, sweep, to_json, write_atomically
 from .recommender import Recommender, choose, learned, read_parts
 from .taste import rank_people
 from .titles import check_k

@@ -388,7 +388,7 @@ def measure_newcomers(
     counts: Sequence[int] = NEWCOMER_RATINGS,
     draws: Sequence[int] = (0,),  # seeds
 ) -> dict[int, pl.DataFrame]:  # by count: fold (draw), user, each metric
-    "What a model's lists are worth to people it has not learned from, by ratings shown."
+    "A model's lists for people it has not learned from, by ratings shown."
     table = tabulate_stars(dataset.ratings, dataset)
     group = np.random.default_rng(0).permutation(len(table)) % GROUPS
     values: dict[int, list[pl.DataFrame]] = {n: [] for n in counts}
@@ -454,8 +454,8 @@ def protocol() -> dict[str, Any]:
         "clusters",
         "cold": f"{COLD_DRAWS} draws of {COLD_SHARE:.0%} of the movies, all ratings "
         "hidden, ranked among themselves",
-        "newcomers": f"{GROUPS} groups of users, each hidden wholly from the model that "
-        "is asked; n of their ratings are shown, all other movies are candidates",
+        "newcomers": f"{GROUPS} groups of users, each hidden wholly from the model "
+        "that is asked; n of their ratings are shown, all other movies are candidates",
     }
 
 # %% ../nbs/18_evaluation.ipynb #89b7a119

@@ -76,7 +76,7 @@ class Neighbours:
     def find(
         self, row: int, k: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        "The k most similar that are allowed (None: all), not looking at what is stored."
+        "The k most similar that are allowed (None: all), without what is stored."
         return nearest_films(self.index, row, k, allowed)
 
     def score(self, row: int, others: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ def index_films(
 
 # %% ../nbs/16_recommender.ipynb #6babde83
 def possible_methods(methods: Sequence[str] | None, rated: bool) -> list[str]:
-    "The methods, or all that there can be. Raises `QueryError` if there are no ratings."
+    "The methods, or all that there can be. Raises `QueryError`."
     if methods is None:
         return [name for name in method_names() if rated or name != LIKED]
     if LIKED in methods and not rated:

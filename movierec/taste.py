@@ -266,7 +266,7 @@ def score_people(
     people = people._replace(**{n: getattr(people, n)[order] for n in RATED})
     signals = grade(people.stars, model.config.grades)
     number = model.number[people.rows]
-    known = (0 <= number) & (number < len(model.weights)) & (signals != 0)
+    known = (number >= 0) & (number < len(model.weights)) & (signals != 0)
     used, column = np.unique(number[known], return_inverse=True)
     table = np.zeros((people.n, len(used)))
     table[people.person[known], column] = signals[known]
@@ -290,7 +290,7 @@ def contributions(
     "What each rated film, and the baseline, add to each score; they sum to the scores."
     signals = grade(stars, model.config.grades)[:, None]  # (rated, 1)
     number, position = model.number, np.searchsorted(model.others, targets)
-    learned = (0 <= number[rows]) & (number[rows] < len(model.weights))
+    learned = (number[rows] >= 0) & (number[rows] < len(model.weights))
     effects = np.zeros((len(rows), len(model.rows)))  # of a signal of 1
     effects[learned] = model.weights[number[rows[learned]]]
     known = number[targets] >= 0
