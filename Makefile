@@ -71,7 +71,7 @@ coverage: model ## branch coverage of movierec, from notebooks and tests togethe
 
 # --- check: nothing here changes the work tree; `make -k check` goes on after a failure
 
-check: format types sync openapi readme outputs docker docs ## format, types, notebooks clean, exports and outputs current (KERNELS=2: on two kernels of OpenBLAS), links
+check: format types sync openapi readme outputs docker docs ## format, types, notebooks clean, exports and outputs current (KERNELS=2: on another kernel of OpenBLAS than the tests), links
 	@echo "All checks passed"
 
 format: $(VENV)/.dev
@@ -94,10 +94,7 @@ readme: $(VENV)/.dev
 	@$(BIN)/python tools/readme.py --check
 
 outputs: model
-	@$(BIN)/python tools/outputs.py
-ifeq ($(KERNELS),2)
-	@$(BIN)/python tools/outputs.py --other-kernel
-endif
+	@$(BIN)/python tools/outputs.py $(if $(filter 2,$(KERNELS)),--other-kernel)
 
 docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed
 	@$(BIN)/python tools/docs.py

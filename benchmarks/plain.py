@@ -252,13 +252,22 @@ MODELS: dict[str, tuple[str, Any, dict[str, list[Any]], list[dict[str, Any]]]] =
         ials,
         {
             "input": INPUT,
-            "factors": [32, 8, 16, 24, 48, 64],
-            "alpha": [1.0, (0.3, 5.0)],
-            "unobserved": [0.1, (0.02, 1.0)],
-            "regularization": [0.003, (0.001, 0.1)],
-            "iterations": [16, 8],
+            "factors": [24, 8, 16, 32, 48, 64],
+            "alpha": [2.0, (0.5, 5.0)],
+            "unobserved": [0.168, (0.05, 0.5)],
+            "regularization": [0.0133, (0.003, 0.05)],
+            "iterations": [8, 16],
         },
-        [{"input": "liked", "factors": 64, "unobserved": 0.1, "regularization": 0.003}],
+        [
+            {
+                "input": "liked",
+                "factors": 64,
+                "alpha": 1.0,
+                "unobserved": 0.1,
+                "regularization": 0.003,
+                "iterations": 16,
+            }
+        ],
     ),
     "plain-infinite-ae": (
         "numpy",

@@ -107,17 +107,10 @@ def choose_other_kernel() -> bool:
     return False
 
 
-def computes(path: Path) -> bool:
-    "Whether a notebook is a chapter that works with arrays."
-    return path.name[0].isdigit() and "import numpy" in path.read_text("utf-8")
-
-
 def main(write: bool, other_kernel: bool) -> int:
     if other_kernel and not choose_other_kernel():
         return int("CI" in os.environ)
     paths = [path.absolute() for path in sorted(nbglob(as_path=True))]
-    if other_kernel:  # where nothing is computed, a kernel changes nothing
-        paths = [path for path in paths if computes(path)]
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(lambda path: check(path, write), paths))
     stale = [name for name, report in reports if report]
