@@ -489,6 +489,7 @@ def compare_newcomers(
         scores = models[name](whole_split(dataset), features)
         single = one_rating_figures(dataset, scores, features)
         found[name] = newcomer_figures(by_count, single)
+    progress("people with few ratings", len(NEWCOMER_MODELS), len(NEWCOMER_MODELS))
     return found
 
 # %% ../nbs/18_evaluation.ipynb #06ca4c82
