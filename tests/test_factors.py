@@ -76,6 +76,10 @@ def test_folding_in_is_the_same_least_squares_and_a_block_is_each_of_its_people(
     scores = factor_scores(factors, people_in(others))
     expected = least_squares(others, films, SMALL) @ films.T
     assert np.allclose(scores, expected, atol=1e-9) and not scores[3].any()
+    people = people_in(others)
+    mixed = np.random.default_rng(0).permutation(len(people.person))
+    mixed = People(*(values[mixed] for values in people[:3]), people.n)
+    assert np.allclose(factor_scores(factors, mixed), scores, rtol=0, atol=1e-13)
     for person, stars in enumerate(others):
         mine = np.flatnonzero(stars)
         alone = factor_scores(factors, one_person(mine, stars[mine]))[0]
@@ -108,6 +112,15 @@ def test_more_stars_count_for_more():
     ]
     assert scores[0] == scores[1] and scores[1:] == sorted(scores[1:])
     assert len(set(scores)) == 6
+
+
+def test_ratings_without_worth_say_nothing():
+    config = SMALL.model_copy(update={"confidences": (0, 0.4, 1, 1.5, 2)})
+    users, rows = np.array([1, 1, 2]), np.array([0, 1, 2])
+    factors = fit_factors(users, rows, np.array([5, 4, 1]), 4, config)
+    assert factors.films.any(1).tolist() == [True, True, False, False]
+    hated = one_person(np.array([0]), np.array([1]))
+    assert not factor_scores(factors, hated).any()
 
 
 def test_rows_without_ratings_are_zero():
