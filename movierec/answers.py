@@ -49,9 +49,7 @@ def why_similar(movie: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return f"{why}; {years} {'later' if later > year else 'earlier'}"
 
 # %% ../nbs/14_answers.ipynb #88263cac
-LEAST_NAMED = (
-    3  # stars: nobody is told that they get a film because of one they disliked
-)
+LEAST_NAMED = 3  # stars: what somebody disliked is not named as a reason
 
 
 def why_recommended(
