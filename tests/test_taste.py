@@ -31,9 +31,11 @@ from movierec.taste import (
     extend_weights,
     fit_taste,
     gram_matrix,
+    penalties,
     rank_people,
     score_people,
     solve_weights,
+    weighted_signals,
 )
 
 # The closed form
@@ -67,10 +69,11 @@ def test_a_film_that_is_not_learned_has_the_column_it_would_have(n_learned):
     rng = np.random.default_rng(n_learned)
     signals = grade(rng.integers(0, 6, (30, 7)))
     gram = signals.T @ signals
-    some = gram[:n_learned, :n_learned]
     others = range(n_learned, 7)
+    penalty = penalties(np.diag(gram)[:n_learned], 0.4, 2.0)
+    inverse = np.linalg.inv(gram[:n_learned, :n_learned] + np.diag(penalty))
     found = extend_weights(
-        some, gram[:n_learned, others], np.diag(gram)[others], 0.4, 2.0
+        inverse, gram[:n_learned, others], np.diag(gram)[others], 0.4, 2.0
     )
     for column, other in zip(found.T, others, strict=True):
         chosen = [*range(n_learned), other]
@@ -131,7 +134,8 @@ def scores_by_the_book(users, movies, ratings, content, config, mine):
 
 @pytest.mark.parametrize("learned", [100, 5])
 @pytest.mark.parametrize("seed", range(4))
-def test_scores_are_those_of_the_formulas(seed, learned):
+def test_scores_are_those_of_the_formulas(seed, learned, monkeypatch):
+    monkeypatch.setattr("movierec.taste.BLOCK", 1 + seed)
     rng = np.random.default_rng(seed)
     users, movies = np.nonzero(rng.random((25, 12)) < np.linspace(0.9, 0, 12))
     ratings = rng.choice([1, 2, 3, 3.5, 4, 5], len(users))
@@ -168,11 +172,12 @@ def test_the_gram_matrix_does_not_depend_on_order_chunks_or_the_numbers_of_users
     rng = np.random.default_rng(1)
     users, rows = np.nonzero(rng.random((50, 9)) < 0.4)
     signals = rng.normal(size=len(users))
-    whole = gram_matrix(users, rows, signals, (9, 9))
+    whole = gram_matrix(weighted_signals(users, rows, signals, 9), 9)
     shuffled = rng.permutation(len(users))
     others = users[shuffled] * 7 - 3, rows[shuffled], signals[shuffled]
-    assert np.allclose(whole, gram_matrix(*others, (9, 9), chunk=4))
-    assert np.allclose(whole[:3], gram_matrix(*others, (3, 9), chunk=2))
+    again = weighted_signals(*others, 9)
+    assert np.allclose(whole, gram_matrix(again, 9, chunk=4))
+    assert np.allclose(whole[:3, 2:8], gram_matrix(again, 3, slice(2, 8), chunk=2))
     dense = np.zeros((50, 9))
     dense[users, rows] = signals
     assert np.allclose(
