@@ -69,6 +69,8 @@ class DataConfig(Section):
 
     dir: Folder = Path("ml-100k")  # of the MovieLens files
     verify: bool = True  # refuse a MovieLens 100k that is not the published one
+    makers: bool = True  # get free data about who made the films, too
+    makers_dir: Folder = Path("wikidata")  # where that is
 
 
 class FeaturesConfig(Section):
@@ -209,6 +211,11 @@ class Config(Section):
     def data_dir(self) -> Path:
         "Absolute path of the data folder."
         return self.home / self.data.dir
+
+    @property
+    def makers_dir(self) -> Path:
+        "Absolute path of the folder with the films of Wikidata."
+        return self.home / self.data.makers_dir
 
     @property
     def artifacts_dir(self) -> Path:

@@ -31,6 +31,8 @@ from movierec.config import (
 OTHER = {
     "data.dir": ("elsewhere", "elsewhere", Path("elsewhere")),
     "data.verify": ("false", False, False),
+    "data.makers": ("false", False, False),
+    "data.makers_dir": ("free", "free", Path("free")),
     "features.year_weight": ("0.25", 0.25, 0.25),
     "similarity.methods": (
         '["jaccard", "cosine"]',
@@ -73,6 +75,8 @@ OTHER = {
 WRONG = [
     ("data.dir", [5, None, ["a"], {"a": 1}]),
     ("data.verify", ["maybe", None, 2, [True]]),
+    ("data.makers", ["maybe", None, 2, [True]]),
+    ("data.makers_dir", [5, None, ["a"], {"a": 1}]),
     (
         "features.year_weight",
         [

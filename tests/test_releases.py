@@ -513,7 +513,7 @@ def test_half_a_star_counts_as_one(folder):
 def test_another_release_needs_no_fetching(folder):
     movierec = Path(sys.executable).with_name("movierec")
     done = subprocess.run(
-        [movierec, "fetch", "--if-needed", "--data", folder],
+        [movierec, "fetch", "--if-needed", "--no-makers", "--data", folder],
         capture_output=True,
         text=True,
     )

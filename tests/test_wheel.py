@@ -56,6 +56,7 @@ def test_it_fetches_trains_and_serves(installed, tmp_path):
         "artifacts",
         "logs",
         "ml-100k",
+        "wikidata",
     ]
     port, log = free_port(), tmp_path / "server.log"
     with log.open("w") as file:
