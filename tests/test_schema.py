@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -75,6 +75,8 @@ def ask(operation, mode, real, answers):
             }
             if isinstance(case.body, dict):
                 case.body |= {"ratings": ratings, "exclude": [str(ids["movie_id"])]}
+        # werkzeug's client sends no address with a question mark in a path
+        assume("?" not in str(case.path_parameters))
         response = case.call()
         answers[response.status_code] += 1
         # must be refused, as 413 does
