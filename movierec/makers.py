@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'BETWEEN', 'LISTS', 'FILM_COLUMNS', 'QUERY', 'NUMBERS', 'SAME_WORDS', 'BREAK', 'Names', 'WAYS', 'SURER',
            'split_names', 'is_film', 'read_films', 'name_key', 'names_in', 'exact_names', 'whole_names',
-           'parts_of_names', 'count_words', 'long_parts', 'index_names', 'match_film', 'join_films', 'add_makers']
+           'parts_of_names', 'count_words', 'long_parts', 'index_names', 'match_film', 'settle_claims', 'join_films',
+           'add_makers']
 
 # %% ../nbs/06_makers.ipynb #a6c10004
 import logging
@@ -190,9 +191,32 @@ def match_film(
     return None, "none of that name and year"
 
 # %% ../nbs/06_makers.ipynb #a6c1001e
-SURER = [said for way in WAYS for said in (way, f"{way}, a year off")]
+SURER = ["by id", *(said for way in WAYS for said in (way, f"{way}, a year off"))]
 
 
+def settle_claims(
+    found: Sequence[tuple[int | None, str]],  # (movies,) from match_film, or by id
+    years: Sequence[int | None],  # (movies,)
+) -> list[tuple[int | None, str]]:  # (movies,)
+    "The same where each row goes to the film that was found by the surest way."
+    claims: dict[int, set[tuple[int, int | None]]] = {}
+    for (row, how), year in zip(found, years, strict=True):
+        if row is not None:
+            claims.setdefault(row, set()).add((SURER.index(how), year))
+    settled = list[tuple[int | None, str]]()
+    for row, how in found:
+        best = [] if row is None else sorted(rank for rank, _ in claims[row])
+        if row is None or how == "by id":
+            settled.append((row, how))
+        elif SURER.index(how) > best[0]:
+            settled.append((None, "another film fits that row better"))
+        elif best.count(best[0]) > 1:
+            settled.append((None, "a film of another year fits that row as well"))
+        else:
+            settled.append((row, how))
+    return settled
+
+# %% ../nbs/06_makers.ipynb #a6c10035
 def join_films(
     movies: pl.DataFrame,  # (movies, ...) with movie_id, title and year
     films: pl.DataFrame,  # (films, 11), from read_films
@@ -209,21 +233,10 @@ def join_films(
             found.append((row, "none of that id" if row is None else "by id"))
         else:
             found.append(match_film(title, year, years, indexes))
-    surest: dict[int | None, int] = {}
-    for row, how in found:
-        rank = SURER.index(how) if how in SURER else 0
-        surest[row] = min(surest.get(row, rank), rank)
-    kept = [
-        (row, how)
-        if row is None or how not in SURER or SURER.index(how) == surest[row]
-        else (None, "another film fits that row better")
-        for row, how in found
-    ]
+    settled = settle_claims(found, movies["year"].to_list())
     schema = {"row": pl.Int64, "how": pl.String}
-    return pl.concat(
-        [movies.select("movie_id"), pl.DataFrame(kept, schema=schema, orient="row")],
-        how="horizontal",
-    )
+    table = pl.DataFrame(settled, schema=schema, orient="row")
+    return pl.concat([movies.select("movie_id"), table], how="horizontal")
 
 # %% ../nbs/06_makers.ipynb #a6c1002b
 def add_makers(
