@@ -60,7 +60,7 @@ model: $(VENV)/.dev
 test: model ## run every notebook and every test
 	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
 	@rm -f .coverage .coverage.*

@@ -33,6 +33,7 @@ from movierec.evaluation import (
     user_metrics,
 )
 from movierec.features import build_features, fill_years
+from movierec.likeness import kind_vectors
 from movierec.taste import content_gram, content_matrix, solve_weights
 
 WEIGHTS = {"factor_weight": 0.0, "newcomer": 0.0}
@@ -105,7 +106,7 @@ def model(
     def fit(split: Split) -> Scores:
         known = inputs.content if content is None else content.astype(np.float32)
         settings = CONFIG.model_copy(update=changes)
-        return fit_taste_on(split, known, inputs.flags, settings)
+        return fit_taste_on(split, known, kind_vectors(inputs.flags), settings)
 
     return fit
 

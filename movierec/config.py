@@ -69,7 +69,7 @@ class DataConfig(Section):
 
     dir: Folder = Path("ml-100k")  # of the MovieLens files
     verify: bool = True  # refuse a MovieLens 100k that is not the published one
-    makers: bool = True  # get free data about who made the films, too
+    makers: bool = True  # get and use free data about who made the films
     makers_dir: Folder = Path("wikidata")  # where that is
 
 
@@ -77,12 +77,17 @@ class FeaturesConfig(Section):
     "How a movie becomes numbers."
 
     year_weight: YearWeight = 0.1  # of the whole range of years, one genre being 1
+    # in the method `content`, where genres and year together count 1
+    director_weight: Number = Field(0.5, ge=0, le=100)
+    writer_weight: Number = Field(0.3, ge=0, le=100)
+    cast_weight: Number = Field(2, ge=0, le=100)
+    kind_weight: Number = Field(0.3, ge=0, le=100)
 
 # %% ../nbs/00_config.ipynb #2d3bd0b2
 class SimilarityConfig(Section):
     "Which similarities are trained, and which one answers when none is named."
 
-    methods: list[str] = Field(["cosine", "jaccard", "liked"], min_length=1)
+    methods: list[str] = Field(["cosine", "jaccard", "content", "liked"], min_length=1)
     default_method: str = Field("cosine", validate_default=True)
 
     @field_validator("default_method")
@@ -100,6 +105,7 @@ class LikenessConfig(Section):
 
     shrinkage: Number = Field(20, ge=0)  # what few common ratings are divided by, too
     damping: Number = Field(0.15, ge=0, le=1)  # power of a popular movie's penalty
+    people: Number = Field(0.2, ge=0)  # of directors, writers and cast, beside genres
 
 # %% ../nbs/00_config.ipynb #5d1f8f27
 class TasteConfig(Section):
@@ -111,6 +117,7 @@ class TasteConfig(Section):
     ridge: Number = Field(10, gt=0)  # added to the diagonal of the Gram matrix
     content_weight: Number = Field(10, ge=0)  # of content's cosines in that matrix
     content_ridge: Number = Field(50, gt=0)  # of the regression on content
+    most_names: int = Field(500, ge=0, le=5000)  # of each kind of names, in it
     shrinkage: Number = Field(1, ge=0)  # the ratings that content counts as
     baseline: Number = Field(0.15, ge=0)  # of popularity, for who rated nothing
     baseline_ratings: Number = Field(20, gt=0)  # with so many it is halved
@@ -131,10 +138,8 @@ class TasteConfig(Section):
     def check_confidences_rise(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         "More stars never make less sure; 1 star at least nothing, 5 something."
         if list(values) != sorted(values) or values[0] < 0 or not values[-1]:
-            raise ValueError(
-                "confidences must not fall from 1 star to 5; the first is at least 0, "
-                "the last above 0"
-            )
+            what = "from 1 star to 5; the first is at least 0, the last above 0"
+            raise ValueError(f"confidences must not fall {what}")
         return values
 
     @field_validator("grades")
@@ -142,10 +147,8 @@ class TasteConfig(Section):
     def check_grades_rise(cls, grades: tuple[float, ...]) -> tuple[float, ...]:
         "More stars are never worth less; 1 star at most nothing, 5 something."
         if list(grades) != sorted(grades) or not grades[0] <= 0 < grades[-1]:
-            raise ValueError(
-                "grades must not fall from 1 star to 5; the first is at most 0, "
-                "the last above 0"
-            )
+            what = "from 1 star to 5; the first is at most 0, the last above 0"
+            raise ValueError(f"grades must not fall {what}")
         return grades
 
 # %% ../nbs/00_config.ipynb #7cb76d18

@@ -29,14 +29,21 @@ from movierec.artifacts import (
     provenance,
 )
 from .config import Config, LikenessConfig, TasteConfig
-from .data import RELEVANT, Dataset, fold, grade, load, release_terms
+from .data import RELEVANT, Dataset, fold, grade, release_terms
 from .factors import people_in
 from .features import Features, build_features
 from .files import DataError, Progress, no_progress, to_json, write_atomically
-from .likeness import build_likeness
+from .likeness import build_likeness, kinship_vectors
+from .makers import read_dataset
 from .metrics import LIST_METRICS, METRICS, Lists
-from .similarity import METHODS, Method, round_scores, similarity_matrix
-from .taste import content_matrix, fit_taste, score_people
+from movierec.similarity import (
+    METHODS,
+    Method,
+    missing_for,
+    round_scores,
+    similarity_matrix,
+)
+from .taste import content_matrix, fit_taste, score_people, smoother_flags
 
 # %% ../nbs/19_evaluation.ipynb #4472ae44
 def tabulate_stars(ratings: pl.DataFrame, dataset: Dataset) -> np.ndarray:
@@ -137,15 +144,16 @@ def fit_item_knn(
 def fit_taste_on(
     split: Split,
     content: np.ndarray,  # (movies, columns)
-    genres: np.ndarray,  # (movies, genres) flags
+    kinds: Any,  # (movies, columns), from kinship_vectors
     config: TasteConfig,
     likeness: LikenessConfig = LikenessConfig(),
+    names: Any = None,  # (movies, flags), from smoother_flags
 ) -> Scores:
     "The taste model with this content."
     users, movies = np.nonzero(split.base)
     rated, every = (users, movies, split.base[users, movies]), np.arange(len(content))
-    alike = build_likeness(*rated, genres, every, every, likeness, config.grades)
-    model = fit_taste(*rated, content, config, alike)
+    alike = build_likeness(*rated, kinds, every, every, likeness, config.grades)
+    model = fit_taste(*rated, content, config, alike, names)
     return lambda table: score_people(model, people_in(table))
 
 
@@ -156,8 +164,9 @@ def fit_taste_model(
     likeness: LikenessConfig = LikenessConfig(),
 ) -> Scores:
     "The taste model."
-    content, genres = content_matrix(features), features["genres"].values
-    return fit_taste_on(split, content, genres, config, likeness)
+    content, kinds = content_matrix(features), kinship_vectors(features, likeness)
+    names = smoother_flags(features, config.most_names)
+    return fit_taste_on(split, content, kinds, config, likeness, names)
 
 
 def fit_ratings_only(
@@ -177,7 +186,7 @@ def standard_models(
 ) -> dict[str, Fit]:
     "The models that `evaluate` compares, by name."
     content: dict[str, Fit] = {
-        f"content_{name}": partial(fit_content, method=method)
+        name if method.parts else f"content_{name}": partial(fit_content, method=method)
         for name, method in METHODS.items()
     }
     return {
@@ -504,6 +513,8 @@ def evaluate(
     "Figures with the settings in force: protocol, models, gaps, cold, newcomers."
     features = build_features(dataset.movies, dataset.genres, config.features)
     models = standard_models(config.taste, config.likeness)
+    if missing_for("content", features, rated=True):
+        models.pop("content", None)
     warm, cold = folds(dataset), cold_splits(dataset)
     done, both = len(models) * len(warm), len(models) * (len(warm) + len(cold))
     total = both + len(NEWCOMER_MODELS)
@@ -554,7 +565,7 @@ def check_same_origin(
 
 def load_folds_data(config: Config) -> Dataset:
     "MovieLens 100k. Raises `DataError`, also if another release is in its place."
-    dataset = load(config.data_dir, config.data.verify)
+    dataset = read_dataset(config)
     if dataset.name != "ml-100k":
         raise DataError(
             f"{config.data_dir} is {release_terms(dataset.name)[0]}, and the folds u1 "

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Rated', 'SPARSE', 'TASTE_ARRAYS', 'T', 'rated_rows', 'learn_likeness', 'learn_taste', 'make_neighbours',
-           'index_films', 'possible_methods', 'make_parts', 'block_arrays', 'describe_block', 'read_block',
-           'taste_arrays', 'read_taste', 'read_neighbours', 'read_parts', 'spread_out', 'likeness_reasons', 'reasons',
-           'notes_on_list', 'explain_taste', 'explain_likeness', 'choose', 'learned', 'UserNotFound', 'ratings_of_user',
-           'Recommender', 'write_recommender', 'describe_recommender']
+           'index_films', 'possible_methods', 'make_parts', 'sparse_arrays', 'read_sparse', 'block_arrays',
+           'describe_block', 'read_block', 'taste_arrays', 'read_taste', 'read_neighbours', 'read_parts', 'spread_out',
+           'likeness_reasons', 'reasons', 'notes_on_list', 'explain_taste', 'explain_likeness', 'choose', 'learned',
+           'UserNotFound', 'ratings_of_user', 'Recommender', 'write_recommender', 'describe_recommender']
 
 # %% ../nbs/17_recommender.ipynb #777f4232
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from movierec.answers import (
     explain_similarity,
     make_items,
     table_of_parts,
+    why_people,
     why_similar,
     whys_recommended,
 )
@@ -49,7 +50,13 @@ from movierec.config import (
     show_value,
 )
 from .factors import Factors, one_person
-from .features import Block, Features, build_features, feature_settings
+from movierec.features import (
+    Block,
+    Features,
+    build_features,
+    feature_settings,
+    rebuild_names,
+)
 from movierec.likeness import (
     LikedNeighbours,
     LikenessIndex,
@@ -57,6 +64,8 @@ from movierec.likeness import (
     build_likeness,
     count_both,
     explain_liked,
+    kinship_names,
+    kinship_vectors,
     why_liked,
 )
 from .map import map_positions
@@ -69,6 +78,8 @@ from movierec.similarity import (
     column_names,
     explain_pair,
     method_names,
+    missing_for,
+    telling_columns,
 )
 from movierec.taste import (
     TasteModel,
@@ -79,6 +90,7 @@ from movierec.taste import (
     fit_taste,
     rank_people,
     score_people,
+    smoother_flags,
 )
 from .titles import check_k
 
@@ -101,9 +113,9 @@ def learn_likeness(
     grades: tuple[float, ...] = TasteConfig().grades,
 ) -> LikenessIndex:
     "What is to be known of the ratings to say which films the same people like."
-    flags, given = features["genres"].values, rated_rows(catalogue, ratings)
+    kinds, given = kinship_vectors(features, config), rated_rows(catalogue, ratings)
     decides = catalogue.tie_place, catalogue.film_of
-    return build_likeness(*given, flags, *decides, config, grades)
+    return build_likeness(*given, kinds, *decides, config, grades)
 
 
 def learn_taste(
@@ -115,7 +127,8 @@ def learn_taste(
 ) -> TasteModel:
     "Learn people's taste from a table of ratings."
     given, content = rated_rows(catalogue, ratings), content_matrix(features)
-    return fit_taste(*given, content, config, likeness)
+    names = smoother_flags(features, config.most_names)
+    return fit_taste(*given, content, config, likeness, names)
 
 # %% ../nbs/17_recommender.ipynb #1907b0eb
 def make_neighbours(
@@ -146,17 +159,18 @@ def index_films(
     return {method: make_neighbours(*known, method, likeness) for method in methods}
 
 # %% ../nbs/17_recommender.ipynb #6babde83
-def possible_methods(methods: Sequence[str] | None, rated: bool) -> list[str]:
+def possible_methods(
+    methods: Sequence[str] | None, features: Features, rated: bool
+) -> list[str]:
     "The methods, or all that there can be. Raises `QueryError`."
+    missing = {m: missing_for(m, features, rated) for m in methods or method_names()}
+    possible = [method for method, why in missing.items() if why is None]
     if methods is None:
-        return [name for name in method_names() if rated or name != LIKED]
-    if LIKED in methods and not rated:
-        raise QueryError(
-            f"the method {LIKED!r} is learned from ratings, and there are none. Give "
-            "ratings with user_id, movie_id and rating, or name other methods: "
-            f"{', '.join(METHODS)}",
-            "methods",
-        )
+        return possible
+    for method, why in missing.items():
+        if why:
+            others = f"or name other methods: {', '.join(possible or ('cosine',))}"
+            raise QueryError(f"the method {method!r} {why}, {others}", "methods")
     return list(methods)
 
 # %% ../nbs/17_recommender.ipynb #8379fad3
@@ -172,7 +186,7 @@ def make_parts(
     "What a `Recommender` is made of. Raises `DataError` or `QueryError`."
     known = checked_ratings(ratings, catalogue.movies["movie_id"])
     named = methods if methods is None else check_methods(methods, default_method)[0]
-    named = possible_methods(named, known is not None)
+    named = possible_methods(named, features, known is not None)
     alike, learned = None, None
     if known is not None:
         alike = learn_likeness(catalogue, known, features, likeness, taste.grades)
@@ -192,12 +206,24 @@ def make_parts(
 SPARSE = ("data", "indices", "indptr")
 
 
+def sparse_arrays(name: str, matrix: Any) -> dict[str, np.ndarray]:
+    "The arrays that a sparse matrix is made of, by file name without ending."
+    return {f"{name}_{part}": getattr(matrix.tocsr(), part) for part in SPARSE}
+
+
+def read_sparse(artifact: Artifact, name: str, n_columns: int) -> Any:
+    "The sparse matrix of these arrays; csr (rows, n_columns)."
+    from scipy.sparse import csr_array
+
+    data, indices, starts = (artifact.array(f"{name}_{part}.npy") for part in SPARSE)
+    return csr_array((data, indices, starts), (len(starts) - 1, n_columns))
+
+
 def block_arrays(block: Block) -> dict[str, np.ndarray]:
     "The arrays that a block is made of, by file name without ending."
-    if not hasattr(block.values, "tocsr"):
-        return {f"features_{block.name}": block.values}
-    values = block.values.tocsr()
-    return {f"features_{block.name}_{part}": getattr(values, part) for part in SPARSE}
+    if hasattr(block.values, "tocsr"):
+        return sparse_arrays(f"features_{block.name}", block.values)
+    return {f"features_{block.name}": block.values}
 
 # %% ../nbs/17_recommender.ipynb #cb3b7015
 def describe_block(block: Block) -> dict[str, Any]:
@@ -216,22 +242,20 @@ def read_block(artifact: Artifact, about: Mapping[str, Any]) -> Block:
     "The block that `about` describes."
     name, columns = f"features_{about['name']}", tuple(about["columns"])
     if about["sparse"]:
-        from scipy.sparse import csr_array
-
-        parts = [artifact.array(f"{name}_{part}.npy") for part in SPARSE]
-        values = csr_array(tuple(parts), (len(parts[2]) - 1, len(columns)))
+        values = read_sparse(artifact, name, len(columns))
     else:
         values = artifact.array(f"{name}.npy")
     facts = about["flags"], about["weight"], tuple(about["uses"])
     return Block(about["name"], columns, values, *facts)
 
 # %% ../nbs/17_recommender.ipynb #575e3c39
-TASTE_ARRAYS = ("rows", "weights", "content", "smoother", "popularity")
+TASTE_ARRAYS = ("rows", "weights", "solved", "popularity")
 
 
 def taste_arrays(taste: TasteModel) -> dict[str, np.ndarray]:
     "The arrays that a taste model is made of, by file name without ending."
     arrays = {f"taste_{name}": getattr(taste, name) for name in TASTE_ARRAYS}
+    arrays |= sparse_arrays("taste_content", taste.content)
     factors = taste.factors
     return arrays | ({} if factors is None else {"taste_factors": factors.films})
 
@@ -242,11 +266,13 @@ def read_taste(
     "The taste model with the settings that `about` holds."
     config = TasteConfig(**about)
     arrays = {name: artifact.array(f"taste_{name}.npy") for name in TASTE_ARRAYS}
+    content = read_sparse(artifact, "taste_content", len(arrays["solved"]))
     factors = None
     if config.factor_weight:
         factors = Factors(artifact.array("taste_factors.npy"), config)
     alike = likeness if config.newcomer else None
-    return TasteModel(**arrays, factors=factors, likeness=alike, config=config)
+    learned = arrays | {"content": content, "factors": factors}
+    return TasteModel(**learned, likeness=alike, config=config)
 
 # %% ../nbs/17_recommender.ipynb #03eed8c8
 def read_neighbours(
@@ -257,7 +283,7 @@ def read_neighbours(
     likeness: LikenessIndex | None,
 ) -> dict[str, Neighbours]:
     "The neighbours by each method, from their lists. Raises `ArtifactError`."
-    possible = possible_methods(None, likeness is not None)
+    possible = possible_methods(None, features, likeness is not None)
     if unknown := [method for method in methods if method not in possible]:
         raise ArtifactError(
             f"{artifact.version} has the method {unknown[0]!r}, which this program "
@@ -280,7 +306,9 @@ def read_parts(artifact: Artifact) -> dict[str, Any]:
     "What a `Recommender` consists of, from an opened version. Raises `ArtifactError`."
     about = artifact.metadata["recommender"]
     catalogue = Catalogue(artifact.table("movies.parquet"), tuple(about["genres"]))
-    features = Features(tuple(read_block(artifact, block) for block in about["blocks"]))
+    blocks = [read_block(artifact, block) for block in about["blocks"]]
+    named = rebuild_names(catalogue.movies, about["names"])
+    features = Features((*blocks, *named))
     ratings = alike = taste = None
     if about["taste"] is not None:
         ratings, config = artifact.table("ratings.parquet"), about["likeness"]
@@ -325,10 +353,16 @@ def likeness_reasons(
     "Why each of these films is like another; (rows,)."
     records, this = catalogue.records, catalogue.record(row)
     why = [why_similar(this, records[other]) for other in rows.tolist()]
-    if isinstance(near, LikedNeighbours):
+    liked = isinstance(near, LikedNeighbours)
+    if liked:
         counts = count_both(near.index, row, rows).tolist()
         why = [why_liked(*c) or w for c, w in zip(counts, why, strict=True)]
-    return why
+    elif not near.index.method.parts:
+        return why
+    mine = catalogue.credits(row)
+    people = [why_people(mine, catalogue.credits(other)) for other in rows.tolist()]
+    both = [(w, p) if liked else (p, w) for w, p in zip(why, people, strict=True)]
+    return ["; ".join(part for part in pair if part) for pair in both]
 
 # %% ../nbs/17_recommender.ipynb #ca93c8f3
 def reasons(
@@ -379,11 +413,14 @@ def explain_likeness(
     pair = catalogue.record(row), catalogue.record(other)
     if isinstance(near, LikedNeighbours):
         (why,) = likeness_reasons(near, catalogue, row, np.array([other]))
-        parts = explain_liked(near.index, row, other, catalogue.genres)
+        parts = explain_liked(near.index, row, other, kinship_names(features))
         return Explanation(*pair, near.name, score, why, table_of_parts(parts))
     names = column_names(features, near.index.method)
     arrays = explain_pair(near.index, row, other)
-    return explain_similarity(*pair, near.name, score, names, *arrays)
+    shown = telling_columns(features, near.index.method, *arrays[:2])
+    told = [names[j] for j in shown], *(array[shown] for array in arrays)
+    (why,) = likeness_reasons(near, catalogue, row, np.array([other]))
+    return explain_similarity(*pair, near.name, score, *told, why)
 
 # %% ../nbs/17_recommender.ipynb #2d538255
 def choose(rec: Any, method: str | None = None) -> Neighbours:
@@ -476,7 +513,7 @@ class Recommender:
 
     @property
     def movies(self) -> pl.DataFrame:
-        "(movies, 5): movie_id, title, year (may be null), genres, n_ratings."
+        "(movies, 5 or more): movie_id, title, year, genres, n_ratings, who made them."
         return self.catalogue.movies
 
     def find(self, movie: int | str) -> tuple[int, str | None]:
@@ -550,10 +587,9 @@ class Recommender:
         return explain_likeness(near, self.catalogue, self.features, row, column)
 
     def search(self, text: str, k: int = 10, **filters: Any) -> Results:
-        "The k films named most like `text`; filters as in `similar`: genres, years."
+        "The k films that `text` names, or their makers; filters: genres, years."
         allowed = self.catalogue.allowed(**filters)
-        rows, scores, names = self.catalogue.title_index.search(text, k, allowed)
-        why = [f"named '{name}'" for name in names]
+        rows, scores, why = self.catalogue.search(text, k, allowed)
         films = [self.catalogue.records[row] for row in rows.tolist()]
         items = make_items(films, scores, why)
         return Results(self.version, None, items)
@@ -578,6 +614,7 @@ def describe_recommender(rec: Recommender) -> dict[str, Any]:
     return {
         "genres": list(rec.catalogue.genres),
         "blocks": [describe_block(b) for b in rec.features.used_in("similarity")],
+        "names": {b.name: b.weight for b in rec.features.used_in("content")},
         "methods": list(rec.neighbours),
         "default_method": rec.default_method,
         "likeness": rec.likeness and rec.likeness.config.model_dump(mode="json"),

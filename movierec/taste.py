@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'RATED', 'penalties', 'solve_weights', 'weighted_signals', 'gram_matrix', 'content_matrix', 'content_gram',
-           'with_ones', 'content_smoother', 'shrink_columns', 'extend_weights', 'TasteModel', 'number_among',
-           'choose_films', 'learn_weights', 'shrink_weights', 'fit_taste', 'newcomer_scores', 'score_people',
-           'contributions', 'best_places', 'rank_people', 'diversify', 'check_diversity']
+           'with_ones', 'solve_content', 'smoother_flags', 'shrink_columns', 'extend_weights', 'TasteModel',
+           'number_among', 'choose_films', 'learn_weights', 'shrink_weights', 'fit_taste', 'newcomer_scores',
+           'score_people', 'contributions', 'best_places', 'rank_people', 'diversify', 'check_diversity']
 
 # %% ../nbs/14_taste.ipynb #0ee48758
 from collections.abc import Callable
@@ -97,19 +97,40 @@ def content_gram(
     return a @ b.T
 
 # %% ../nbs/14_taste.ipynb #2d314b70
-def with_ones(content: np.ndarray) -> np.ndarray:
-    "The content with a first column of ones; (movies, 1 + columns) float32."
-    return np.hstack([np.ones((len(content), 1)), content]).astype(np.float32)
+def with_ones(
+    content: np.ndarray,  # (movies, columns)
+    more: Any = None,  # (movies, flags) of numpy or scipy.sparse
+) -> Any:  # csr (movies, 1 + columns + flags) float64
+    "The content with a first column of ones, and with what else is known behind it."
+    from scipy.sparse import csr_array, hstack
+
+    tables = [np.ones((len(content), 1)), content, *([] if more is None else [more])]
+    return hstack([csr_array(t, dtype=np.float64) for t in tables], format="csr")
 
 # %% ../nbs/14_taste.ipynb #e70ae980
-def content_smoother(
-    content: np.ndarray,  # (learned, 1 + columns) of the films to predict from
+def solve_content(
+    content: Any,  # csr (predicted, 1 + columns) of the films to predict from
     ridge: float,  # above 0; the ones are left alone
-) -> np.ndarray:  # (learned, 1 + columns) float64
-    "T (TᵀT + ridge)^-1: times a film's content, each film's weight in its prediction."
-    content = content.astype(np.float64)
+) -> np.ndarray:  # (1 + columns, 1 + columns) float64
+    "(TᵀT + ridge)^-1: between T and a film's content, each film's weight for it."
     penalty = np.diag([0.0] + [ridge] * (content.shape[1] - 1))
-    return content @ np.linalg.inv(content.T @ content + penalty)
+    return np.linalg.inv((content.T @ content).toarray() + penalty)
+
+# %% ../nbs/14_taste.ipynb #7a170002
+def smoother_flags(
+    features: Features,
+    most_names: int = TasteConfig().most_names,  # of a block
+) -> Any:  # csr (movies, flags) of 0 and 1, or None where there is nothing
+    "The most frequent names of the blocks that are used in the smoother."
+    from scipy.sparse import csr_array, hstack
+
+    kept = []
+    for block in features.used_in("smoother"):
+        flags = csr_array(block.values != 0, dtype=np.float64)
+        counts = flags.sum(0)
+        most = np.argsort(-counts, kind="stable")[:most_names]
+        kept.append(flags[:, np.sort(most[counts[most] > 1])])
+    return hstack(kept, format="csr") if kept else None
 
 # %% ../nbs/14_taste.ipynb #ef193ac4
 def shrink_columns(
@@ -141,8 +162,8 @@ class TasteModel:
 
     rows: np.ndarray  # (predicted,) int64: the films with weights, the learned first
     weights: np.ndarray  # (learned, predicted) float32: what a signal adds to a score
-    content: np.ndarray  # (others, 1 + columns) float32, times how known each film is
-    smoother: np.ndarray  # (predicted, 1 + columns) float32
+    content: Any  # csr (movies, 1 + columns) float32; others times how known they are
+    solved: np.ndarray  # (1 + columns, 1 + columns) float32, from solve_content
     popularity: np.ndarray  # (movies,) float32: mean signal over all users
     factors: Factors | None  # None: they have no weight
     likeness: LikenessIndex | None  # None: nothing is added for newcomers
@@ -157,6 +178,16 @@ class TasteModel:
     def others(self) -> np.ndarray:
         "The films without weights, judged by their content; (others,) rows."
         return np.flatnonzero(self.number < 0)
+
+    @cached_property
+    def known_content(self) -> tuple[Any, Any]:
+        "The content of the films with weights, and of the others; csr."
+        return self.content[self.rows], self.content[self.others]
+
+    def smooth(self, predicted: np.ndarray, others: Any = slice(None)) -> np.ndarray:
+        "Scores of the films with weights, (n, predicted), to those of the others."
+        content, of_others = self.known_content
+        return (predicted @ content) @ self.solved @ of_others[others].T
 
     def baseline_weight(self, n_ratings: Any) -> Any:
         "How much popularity counts for somebody with so many ratings."
@@ -217,16 +248,17 @@ def learn_weights(
 # %% ../nbs/14_taste.ipynb #a4496b65
 def shrink_weights(
     weights: np.ndarray,  # (learned, predicted) float32, changed in place
-    content: np.ndarray,  # (predicted, 1 + columns)
-    smoother: np.ndarray,  # (predicted, 1 + columns)
+    content: Any,  # csr (predicted, 1 + columns)
+    solved: np.ndarray,  # (1 + columns, 1 + columns), from solve_content
     n_ratings: np.ndarray,  # (predicted,)
     strength: float,
 ) -> None:
     "Shrink all columns towards what the films' content predicts of them."
-    blocks = [slice(i, i + BLOCK) for i in range(0, len(content), BLOCK)]
+    blocks = [slice(i, i + BLOCK) for i in range(0, content.shape[0], BLOCK)]
     by_kind = np.zeros((len(weights), content.shape[1]))  # (learned, 1 + columns)
     for some in blocks:
-        by_kind += weights[:, some] @ smoother[some]
+        by_kind += weights[:, some] @ content[some]
+    by_kind = by_kind @ solved
     for some in blocks:
         predicted = by_kind @ content[some].T
         given = weights[:, some], predicted, n_ratings[some], strength
@@ -240,21 +272,24 @@ def fit_taste(
     content: np.ndarray,  # (movies, columns)
     config: TasteConfig = TasteConfig(),
     likeness: LikenessIndex | None = None,  # of the same ratings
+    names: Any = None,  # (movies, flags) for the smoother beside the content
 ) -> TasteModel:
     "Learn from ratings. Needs the weights, and some float64 arrays (learned, learned)."
     signals, n_movies = grade(stars, config.grades), len(content)
     counts = np.bincount(movies, minlength=n_movies)
     rows, n_learned = choose_films(counts, config)
-    number, full = number_among(rows, n_movies), with_ones(content)
-    smoother = content_smoother(full[rows], config.content_ridge)
+    number, full = number_among(rows, n_movies), with_ones(content, names)
+    solved = solve_content(full[rows], config.content_ridge)
     people = weighted_signals(users, number[movies], signals, len(rows))
     weights = learn_weights(people, content[rows], n_learned, config)
-    shrink_weights(weights, full[rows], smoother, counts[rows], config.shrinkage)
-    others = np.flatnonzero(number < 0)
-    known = (counts[others] + 1) / (counts[rows].mean() + 1 if len(rows) else 1)
-    full = full[others] * known[:, None]  # (others, 1 + columns)
+    shrink_weights(weights, full[rows], solved, counts[rows], config.shrinkage)
+    known, others = np.ones(n_movies), np.flatnonzero(number < 0)
+    mean = counts[rows].mean() + 1 if len(rows) else 1
+    known[others] = (counts[others] + 1) / mean
+    full = (full * known[:, None]).tocsr()
     popularity = np.bincount(movies, signals, n_movies) / max(1, len(np.unique(users)))
-    popularity[others] = full @ (smoother.T @ popularity[rows])
+    by_kind = solved @ (full[rows].T @ popularity[rows])  # (1 + columns,)
+    popularity[others] = full[others] @ by_kind
     factors = None
     if config.factor_weight:
         factors = fit_factors(users, movies, stars, n_movies, config)
@@ -262,7 +297,7 @@ def fit_taste(
         rows,
         weights,
         full.astype(np.float32),
-        smoother.astype(np.float32),
+        solved.astype(np.float32),
         popularity.astype(np.float32),
         factors,
         likeness if config.newcomer else None,
@@ -306,7 +341,8 @@ def score_people(
     predicted = table @ model.weights[used].astype(np.float64)  # (people, predicted)
     scores = newcomer_scores(model, people, signals)
     scores[:, model.rows] += predicted
-    scores[:, model.others] += predicted @ model.smoother @ model.content.T
+    if len(model.others):
+        scores[:, model.others] += model.smooth(predicted)
     n_ratings = np.bincount(people.person, minlength=people.n)[:, None]
     scores += model.baseline_weight(n_ratings) * model.popularity
     if model.factors is not None:
@@ -329,8 +365,8 @@ def contributions(
     known = number[targets] >= 0
     added = np.zeros((len(rows), len(targets)))
     added[:, known] = effects[:, number[targets[known]]]
-    content = model.content[position[~known]].astype(np.float64)
-    added[:, ~known] = effects @ (model.smoother @ content.T)
+    if not known.all():
+        added[:, ~known] = model.smooth(effects, position[~known])
     added *= signals
     newcomer = model.newcomer_weight(len(rows)) * np.maximum(signals, 0)
     if model.likeness is not None and newcomer.any():

@@ -12,8 +12,8 @@ import pytest
 
 from movierec.artifacts import save, set_latest
 from movierec.config import load_config
-from movierec.data import load
 from movierec.files import DataError
+from movierec.makers import read_dataset
 from movierec.recommender import (
     Recommender,
     describe_recommender,
@@ -31,9 +31,9 @@ UNMEASURED = {
 
 @pytest.fixture(scope="session")
 def dataset():
-    "MovieLens 100k."
+    "MovieLens 100k, with who made the films."
     try:
-        return load(load_config().data_dir)
+        return read_dataset(load_config())
     except DataError as error:
         pytest.exit(
             f"{error}\nThe tests need MovieLens 100k: "

@@ -179,8 +179,14 @@ def test_a_method_that_is_registered_at_run_time_is_found(tmp_path, monkeypatch)
     assert done.exit_code == 0, done.output
     matrices = {path.name for path in (root / "v1.0.0").glob("*_similarity_matrix.pkl")}
     assert matrices == {f"{m}_similarity_matrix.pkl" for m in ("cosine", "overlap")}
-    assert "[cosine|jaccard|overlap|liked]" in invoke(root, "similar", "--help").stdout
-    assert "[cosine|jaccard|overlap|liked]" in invoke(root, "batch", "--help").stdout
+    assert (
+        "[cosine|jaccard|content|overlap|liked]"
+        in invoke(root, "similar", "--help").stdout
+    )
+    assert (
+        "[cosine|jaccard|content|overlap|liked]"
+        in invoke(root, "batch", "--help").stdout
+    )
     rec = Recommender.load(root=root)
     listed = ask(root, "similar", "Toy Story", "--method", "overlap", "-k", 5)
     assert listed == rec.similar("Toy Story", 5, "overlap").to_dict()

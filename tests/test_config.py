@@ -34,6 +34,10 @@ OTHER = {
     "data.makers": ("false", False, False),
     "data.makers_dir": ("free", "free", Path("free")),
     "features.year_weight": ("0.25", 0.25, 0.25),
+    "features.director_weight": ("0", 0, 0),
+    "features.writer_weight": ("0.1", 0.1, 0.1),
+    "features.cast_weight": ("1", 1, 1),
+    "features.kind_weight": ("1", 1, 1),
     "similarity.methods": (
         '["jaccard", "cosine"]',
         ["jaccard", "cosine"],
@@ -42,6 +46,7 @@ OTHER = {
     "similarity.default_method": ("jaccard", "jaccard", "jaccard"),
     "likeness.shrinkage": ("0", 0, 0),
     "likeness.damping": ("1", 1, 1),
+    "likeness.people": ("0", 0, 0),
     "taste.grades": (
         "[-1, -0.5, 0, 0.5, 1]",
         [-1, -0.5, 0, 0.5, 1],
@@ -51,6 +56,7 @@ OTHER = {
     "taste.ridge": ("3", 3, 3),
     "taste.content_weight": ("0", 0, 0),
     "taste.content_ridge": ("7.5", 7.5, 7.5),
+    "taste.most_names": ("0", 0, 0),
     "taste.shrinkage": ("0", 0, 0),
     "taste.baseline": ("0", 0, 0),
     "taste.baseline_ratings": ("5", 5, 5),
@@ -93,10 +99,15 @@ WRONG = [
             0.0099,
         ],
     ),
+    *(
+        (f"features.{name}_weight", [-0.1, 101, "much", None, True, float("nan")])
+        for name in ("director", "writer", "cast", "kind")
+    ),
     ("similarity.methods", [[], "cosine", None, [["cosine"]], [1], {"cosine": 1}]),
     ("similarity.default_method", ["euclid", "Cosine", None, 1, ["cosine"]]),
     ("likeness.shrinkage", [-1, "some", None, float("nan")]),
     ("likeness.damping", [-0.1, 1.1, None, True]),
+    ("likeness.people", [-0.1, "much", None, True]),
     (
         "taste.grades",
         [

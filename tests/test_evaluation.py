@@ -326,6 +326,9 @@ def test_figures_that_cant_be_written_are_an_error_that_says_where(
 def test_evaluating_twice_gives_the_same_figures(dataset, evaluated, monkeypatch):
     kept = {"taste": standard_models(TasteConfig())["taste"]}
     monkeypatch.setattr(evaluation, "standard_models", lambda *settings: kept)
+    draw = evaluation.cold_splits(dataset, [0, 1])
+    monkeypatch.setattr(evaluation, "cold_splits", lambda dataset: draw)
+    monkeypatch.setattr(evaluation, "NEWCOMER_MODELS", ())
     again = evaluate(dataset, load_config())
     assert again["models"]["taste"] == evaluated[2]["models"]["taste"]
 

@@ -17,7 +17,7 @@ from movierec.features import BLOCKS, Block, build_features
 from movierec.metrics import METRICS
 from movierec.recommender import Recommender
 from movierec.similarity import METHODS, Method
-from movierec.taste import content_matrix
+from movierec.taste import content_matrix, smoother_flags
 from movierec.web import create_app
 
 DECADES = tuple(range(1920, 2000, 10))
@@ -130,8 +130,9 @@ def test_what_it_explains_adds_up_and_names_the_decade(rec, by_formula):
 
 def test_the_block_is_part_of_what_taste_knows(rec, before, dataset):
     content = content_matrix(rec.features)
-    columns = before.taste.smoother.shape[1] + len(DECADES)  # and the ones
-    assert rec.taste.smoother.shape[1] == columns == 1 + content.shape[1]
+    columns = len(before.taste.solved) + len(DECADES)
+    names = smoother_flags(rec.features).shape[1]
+    assert len(rec.taste.solved) == columns == 1 + content.shape[1] + names  # and ones
     assert (content[:, -len(DECADES) :] == 0.5 * decades_of(dataset.movies)).all()
 
 

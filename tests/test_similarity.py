@@ -38,11 +38,27 @@ from movierec.similarity import (
 def reference(features, method):
     "What scikit-learn says of all pairs; films without flags are like nothing."
     flags = features["genres"].values
+    if method == "content":
+        return by_parts(features)
     if method == "cosine":
         matrix = cosine_similarity(features.matrix)
     else:
         matrix = 1 - pairwise_distances(flags.astype(bool), metric="jaccard")
     return matrix.round(12) * np.outer(flags.any(1), flags.any(1))
+
+
+def by_parts(features):
+    "The weighted sum of what scikit-learn says of the parts of `content`."
+    flags = features["genres"].values.any(1)
+    cosines = [cosine_similarity(features.matrix) * np.outer(flags, flags)]
+    people = features.used_in("content")
+    extra = np.zeros((len(features), 1))  # scikit-learn takes no table without columns
+    cosines += [
+        cosine_similarity(np.hstack([block.values.toarray(), extra]))
+        for block in people
+    ]
+    weights = np.array([1, *(block.weight for block in people)])
+    return np.tensordot(weights / weights.sum(), cosines, 1).round(12)
 
 
 def number_films(movies):
@@ -100,7 +116,7 @@ def features(dataset):
     return build_features(dataset.movies, dataset.genres)
 
 
-@pytest.fixture(scope="module", params=["cosine", "jaccard"])
+@pytest.fixture(scope="module", params=METHODS)
 def exact(request, features, catalogue):
     "An index over MovieLens 100k, and the whole list of every film by definition."
     matrix = reference(features, request.param)
@@ -223,6 +239,12 @@ def catalogues(draw):
         },
         schema_overrides={"genres": pl.List(pl.String), "year": pl.Int64},
     )
+    if draw(st.booleans()):
+        some = st.lists(st.sampled_from("ABCDE"), max_size=3)
+        for column in ("directors", "cast", "kinds"):
+            named = draw(st.lists(some, min_size=len(films), max_size=len(films)))
+            names = pl.Series(column, named, dtype=pl.List(pl.String))
+            movies = movies.with_columns(names)
     rated = pl.DataFrame(
         {"movie_id": [i for i in ids for _ in range(i % 3)]}, {"movie_id": pl.Int64}
     )

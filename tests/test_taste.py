@@ -21,7 +21,12 @@ from movierec.evaluation import (
 from movierec.factors import People, factor_scores, one_person, people_in
 from movierec.features import Block, Features
 from movierec.files import DataError
-from movierec.likeness import build_likeness, liked_scores
+from movierec.likeness import (
+    build_likeness,
+    kind_vectors,
+    kinship_vectors,
+    liked_scores,
+)
 from movierec.recommender import Recommender, taste_arrays, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
@@ -34,6 +39,7 @@ from movierec.taste import (
     penalties,
     rank_people,
     score_people,
+    smoother_flags,
     solve_weights,
     weighted_signals,
 )
@@ -153,7 +159,8 @@ def test_scores_are_those_of_the_formulas(seed, learned, monkeypatch):
         newcomer_ratings=5,
     )
     every = np.arange(12)
-    likeness = build_likeness(users, movies, ratings, content, every, every)
+    kinds = kind_vectors(content)
+    likeness = build_likeness(users, movies, ratings, kinds, every, every)
     model = fit_taste(users, movies, ratings, content, config, likeness)
     alike = liked_scores(likeness, every)
     some = rng.random((5, 12)) < 0.4
@@ -187,14 +194,15 @@ def test_the_gram_matrix_does_not_depend_on_order_chunks_or_the_numbers_of_users
 
 @pytest.mark.parametrize("cap", [200, 400, 800])
 def test_films_that_are_not_learned_do_the_lists_no_harm(cap, dataset, recommender):
-    content = content_matrix(recommender.features)
-    genres, every = recommender.features["genres"].values, np.arange(len(content))
+    features = recommender.features
+    content, names = content_matrix(features), smoother_flags(features)
+    kinship, every = kinship_vectors(features), np.arange(len(content))
     for split in folds(dataset):
         users, movies = np.nonzero(split.base)
         given = users, movies, split.base[users, movies]
-        likeness = build_likeness(*given, genres, every, every)
+        likeness = build_likeness(*given, kinship, every, every)
         settings = TasteConfig(max_learned_movies=cap)
-        model = fit_taste(*given, content, settings, likeness)
+        model = fit_taste(*given, content, settings, likeness, names)
         scores = score_people(model, people_in(split.base[split.users]))
         learned = np.isin(every, model.rows[: len(model.weights)])
         assert learned.sum() == cap and len(model.rows) > cap
@@ -229,7 +237,7 @@ def test_scores_are_the_same_after_a_save_and_load(recommender, tmp_path):
 def test_the_model_on_the_disk_is_single_precision(recommender, tmp_path):
     write_recommender(recommender, tmp_path)
     kinds = {np.load(path).dtype for path in tmp_path.glob("taste_*.npy")}
-    assert kinds == {np.dtype(np.float32), np.dtype(np.int64)}
+    assert kinds == {np.dtype(kind) for kind in (np.float32, np.int32, np.int64)}
 
 
 @pytest.mark.parametrize("learned", [1, 5, 400])
