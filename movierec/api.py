@@ -8,15 +8,15 @@ __all__ = ['MAX_NAME_LENGTH', 'WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped',
            'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'AN_ID', 'A_TITLE',
            'PATH_PARAMETERS', 'name_in_path', 'check_fraction', 'check_digits', 'list_methods', 'SimilarQuery',
            'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar', 'list_movies', 'RecommendBody',
-           'name_in_body', 'find_recommendations', 'Movie', 'Item', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer',
-           'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response', 'list_fields', 'find_repeated',
-           'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names',
-           'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body',
-           'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation', 'describe_data',
-           'describe_model', 'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json', 'Problem',
-           'list_errors', 'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response', 'Route',
-           'add_api', 'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses', 'draft_document',
-           'openapi_document']
+           'name_in_body', 'find_recommendations', 'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer',
+           'RankedAnswer', 'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response', 'list_fields',
+           'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors', 'refuse_constant',
+           'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json', 'similar_json',
+           'read_body', 'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation',
+           'describe_data', 'describe_model', 'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json',
+           'Problem', 'list_errors', 'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response',
+           'Route', 'add_api', 'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses',
+           'draft_document', 'openapi_document']
 
 # %% ../nbs/23_api.ipynb #f9e883f6
 import hashlib
@@ -164,7 +164,7 @@ def list_movies(
     films = rec.catalogue
     allowed = films.allowed(query.genre, year_range(query))
     if query.q is not None:
-        rows, *_ = films.title_index.search(query.q, len(films.titles), allowed)
+        rows, *_ = films.search(query.q, len(films.titles), allowed)
     else:
         rows = films.order if allowed is None else films.order[allowed[films.order]]
     shown = rows[query.offset : query.offset + query.k].tolist()
@@ -238,11 +238,24 @@ class Item(BaseModel, extra="forbid"):
 ModelVersion = Annotated[str, Field(description="the model, such as v1.0.0")]
 
 
+class Credits(BaseModel, extra="forbid"):
+    "Who made a movie, as far as it is known."
+
+    imdb_id: Annotated[str | None, Field(description="such as tt0116282")] = None
+    directors: list[str] = []
+    writers: list[str] = []
+    cast: Annotated[list[str], Field(description="the best known first")] = []
+    kinds: Annotated[list[str], Field(description="genres of Wikidata")] = []
+    countries: list[str] = []
+    languages: list[str] = []
+
+
 class MovieAnswer(BaseModel, extra="forbid"):
     "One movie."
 
     model_version: ModelVersion
     movie: Movie
+    credits: Credits
 
 # %% ../nbs/23_api.ipynb #6952cfa6
 class MoviesAnswer(BaseModel, extra="forbid"):
@@ -435,8 +448,10 @@ def movie_json(movie_id: str) -> Response:
     read_args(NoQuery)
     model = current_model()
     rec = model.recommender
-    movie = rec.catalogue.record(rec.find(name_in_path(movie_id, rec))[0])
-    body = {"model_version": model.version, "movie": movie}
+    row = rec.find(name_in_path(movie_id, rec))[0]
+    credits = Credits(**rec.catalogue.credits(row)).model_dump()
+    movie = {"movie": rec.catalogue.record(row), "credits": credits}
+    body = {"model_version": model.version, **movie}
     return conditional_response(model, lambda: body)
 
 # %% ../nbs/23_api.ipynb #bcdf4807

@@ -118,7 +118,7 @@ class TasteConfig(Section):
     content_weight: Number = Field(10, ge=0)  # of content's cosines in that matrix
     content_ridge: Number = Field(50, gt=0)  # of the regression on content
     most_names: int = Field(500, ge=0, le=5000)  # of each kind of names, in it
-    shrinkage: Number = Field(1, ge=0)  # the ratings that content counts as
+    shrinkage: Number = Field(20, ge=0)  # the ratings that content counts as
     baseline: Number = Field(0.15, ge=0)  # of popularity, for who rated nothing
     baseline_ratings: Number = Field(20, gt=0)  # with so many it is halved
     newcomer: Number = Field(0.35, ge=0)  # of likeness, for who rated little

@@ -431,7 +431,7 @@ def genre_lists(file: TableFile) -> pl.Expr:
 # %% ../nbs/03_data.ipynb #2fd8a6b0
 def read_movie_table(
     folder: Path, file: TableFile, files: Files | None = None
-) -> tuple[pl.DataFrame, str]:  # movie_id, title, year (may be null), genres (a list)
+) -> tuple[pl.DataFrame, str]:  # movie_id, title, year, genres; released, if known
     "The movies in file order, and the file's digest. Raises `DataError`."
     table, digest = read_table(folder, file, files)
     path = folder / file.name
@@ -441,8 +441,11 @@ def read_movie_table(
     check_unique(path, table, file, "movie_id")
     title = pl.col("title").str.strip_chars()
     year = title.map_elements(title_year, return_dtype=pl.Int64, skip_nulls=False)
-    genres = genre_lists(file)
-    return table.select("movie_id", title, year=year, genres=genres), digest
+    known = {"year": year, "genres": genre_lists(file)}
+    if "release_date" in table.columns:  # in America: of the others only the year
+        date = pl.col("release_date").str.to_date("%d-%b-%Y", strict=False)
+        known["released"] = date
+    return table.select("movie_id", title, **known), digest
 
 # %% ../nbs/03_data.ipynb #9b4a92ad
 def read_rating_table(
