@@ -1,4 +1,5 @@
 # One image for training and for serving. It holds no MovieLens data, whose licence forbids to pass it on: see nbs/howto/deploy.ipynb.
+# With --target free, an image that holds a model of the films of Wikidata, which anybody may pass on: it shows something at once.
 
 FROM python:3.13-slim AS build
 WORKDIR /build
@@ -8,7 +9,13 @@ COPY settings.ini setup.py pyproject.toml constraints.txt README.md MANIFEST.in 
 COPY movierec movierec
 RUN pip install --no-cache-dir --constraint constraints.txt '.[serve]'
 
-FROM python:3.13-slim
+FROM build AS free-model
+WORKDIR /opt/free
+RUN cp /build/config.yaml . \
+    && movierec fetch --data wikidata \
+    && movierec train --data wikidata
+
+FROM python:3.13-slim AS serve
 ENV PATH=/opt/movierec/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MOVIEREC_HOME=/srv/movierec \
@@ -28,3 +35,9 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["granian", "--interface", "wsgi", "--factory", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "2", "--respawn-failed-workers", "--workers-kill-timeout", "5", "movierec.web:create_app"]
+
+FROM serve AS free
+ENV MOVIEREC_MODEL__DIR=/opt/free/artifacts
+COPY --from=free-model /opt/free/artifacts /opt/free/artifacts
+
+FROM serve

@@ -17,7 +17,7 @@ import stored
 from threadpoolctl import threadpool_limits
 
 from movierec.config import TasteConfig, load_config
-from movierec.data import Dataset, fold, grade, load
+from movierec.data import Dataset, fold, grade
 from movierec.evaluation import (
     LIST_LENGTH,
     MAIN_METRIC,
@@ -33,8 +33,14 @@ from movierec.evaluation import (
     user_metrics,
 )
 from movierec.features import build_features, fill_years
-from movierec.likeness import kind_vectors
-from movierec.taste import content_gram, content_matrix, solve_weights
+from movierec.likeness import kinship_vectors
+from movierec.makers import read_dataset
+from movierec.taste import (
+    content_gram,
+    content_matrix,
+    smoother_flags,
+    solve_weights,
+)
 
 WEIGHTS = {"factor_weight": 0.0, "newcomer": 0.0}
 CONFIG = TasteConfig(**WEIGHTS)  # the weights alone
@@ -51,6 +57,8 @@ class Inputs:
         self.years = fill_years(dataset.movies["year"])
         self.content = content_matrix(features)
         self.similar = content_gram(self.content)  # (movies, movies)
+        self.kinship = kinship_vectors(features)
+        self.names = smoother_flags(features)
         times = dataset.ratings.with_columns(
             rating=pl.col("timestamp").cast(pl.Float64) / 86400
         )
@@ -106,7 +114,8 @@ def model(
     def fit(split: Split) -> Scores:
         known = inputs.content if content is None else content.astype(np.float32)
         settings = CONFIG.model_copy(update=changes)
-        return fit_taste_on(split, known, kind_vectors(inputs.flags), settings)
+        kinds, names = inputs.kinship, inputs.names
+        return fit_taste_on(split, known, kinds, settings, names=names)
 
     return fit
 
@@ -271,7 +280,7 @@ def variants(inputs: Inputs) -> dict[str, Variant]:
         "a zero diagonal instead of dropout (EASE)": zero_diagonal(inputs),
         "no content": model(inputs, content_weight=0.0, shrinkage=0.0),
         "no shrinkage of films with few ratings": model(inputs, shrinkage=0.0),
-        "more shrinkage (10 ratings)": model(inputs, shrinkage=10.0),
+        "less shrinkage (1 rating)": model(inputs, shrinkage=1.0),
         "no baseline": model(inputs, baseline=0.0),
         "an intercept for each film (item bias)": intercept(inputs),
         "ratings relative to the person's mean (user bias)": user_means(inputs),
@@ -365,7 +374,7 @@ def measure(splits: list[Split], variant: Variant) -> pl.DataFrame:
 
 def main() -> None:
     "Measure everything."
-    dataset = load(load_config().data_dir)
+    dataset = read_dataset(load_config())
     inputs = Inputs(dataset)
     inner = []
     for number in range(1, 6):
@@ -399,7 +408,7 @@ def main() -> None:
             print(f"{found['cold'][name]['ndcg_at_10']:.4f}  {name}", flush=True)
         for n_ratings in (1, 2, 4, 8):
             splits = new_movies(dataset, hidden, n_ratings)
-            for strength in (0.0, 1.0, 10.0):
+            for strength in (0.0, 1.0, 20.0):
                 name = f"{n_ratings} ratings, shrinkage {strength:g}"
                 found["new"][name] = mean_of_draws(
                     splits, model(inputs, shrinkage=strength)

@@ -6,9 +6,10 @@
 __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option', 'version_option', 'k_option', 'method_option',
            'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'kind_option', 'size_option', 'scheduler_option',
            'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'main', 'check_version_name',
-           'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_beside', 'fetch_command',
-           'train_command', 'inspect_version', 'versions_command', 'use_command', 'print_results', 'similar_command',
-           'search_command', 'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
+           'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_beside', 'fetch_films_alone',
+           'fetch_command', 'train_command', 'inspect_version', 'versions_command', 'use_command', 'print_results',
+           'similar_command', 'search_command', 'rate_likes', 'recommend_command', 'print_job', 'batch_command',
+           'evaluate_command']
 
 # %% ../nbs/25_cli.ipynb #a50e9615
 import json
@@ -140,7 +141,7 @@ class MethodName(click.types.StringParamType):
 PATH_TYPE = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 data_option = click.option(
-    "--data", type=PATH_TYPE, help="Folder of the MovieLens files."
+    "--data", type=PATH_TYPE, help="Folder of MovieLens, or wikidata for its films."
 )
 version_option = click.option(
     "--version",
@@ -211,6 +212,18 @@ def fetch_beside(config: Config, progress: Progress) -> dict[str, str]:
         return about | {"missing": str(error)}
 
 
+def fetch_films_alone(config: Config, as_json: bool) -> None:
+    "Get the films of Wikidata, where they are the data that is asked for."
+    from movierec.fetch import fetch_films
+
+    folder = config.makers_dir
+    with progress_bar(error_console()) as progress:
+        source = fetch_films(folder, progress)
+    if as_json:
+        return print_json({"folder": str(folder), "source": source, "makers": None})
+    click.echo(f"The films of Wikidata are in {folder}, verified (source: {source}).")
+
+
 @main.command("fetch")
 @click.option("--if-needed", is_flag=True, help="Not if another release is there.")
 @click.option(
@@ -227,6 +240,8 @@ def fetch_command(
     from movierec.fetch import fetch, find_other_release
 
     folder, beside = config.data_dir, None
+    if folder.absolute() == config.makers_dir.absolute():
+        return fetch_films_alone(config, as_json)
     with progress_bar(error_console()) as progress:
         if other := find_other_release(folder) if if_needed else None:
             source = f"{other} is there already"

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['log', 'RATING_COLUMNS', 'PART_OF_NAME', 'BETWEEN', 'OUTSIDE', 'LISTS', 'FILM_COLUMNS', 'QUERY', 'NUMBERS',
            'SAME_WORDS', 'BREAK', 'Names', 'WAYS', 'SURER', 'FILMS_TITLE', 'FREE_TERMS', 'FREE_LICENCE', 'DATA_LICENCE',
-           'split_names', 'is_film', 'best_known_first', 'list_column', 'read_films', 'name_key', 'names_in',
+           'LINKS', 'split_names', 'is_film', 'best_known_first', 'list_column', 'read_films', 'name_key', 'names_in',
            'exact_names', 'whole_names', 'parts_of_names', 'count_words', 'long_parts', 'index_names', 'match_film',
            'settle_claims', 'join_films', 'add_makers', 'read_makers', 'titles_with_years', 'read_free_dataset',
-           'about_data', 'read_dataset']
+           'about_data', 'read_links', 'read_dataset']
 
 # %% ../nbs/06_makers.ipynb #a6c10004
 import hashlib
@@ -360,10 +360,34 @@ def about_data(dataset: Dataset) -> dict[str, Any]:
     its = {"name": dataset.name, "title": title, "licence": licence, "terms": terms}
     return its | {"free": False, "counted": "ratings", "beside": beside}
 
+# %% ../nbs/06_makers.ipynb #a6c10049
+LINKS = "links.csv"
+
+
+def read_links(
+    folder: Path,  # of a MovieLens release
+) -> tuple[dict[int, str], dict[str, str]]:  # by movie_id, and the file's digest
+    "The IMDb ids of its films, none if there is no such file. Raises `DataError`."
+    path = folder / LINKS
+    if not path.is_file():
+        return {}, {}
+    kinds = {"movieId": pl.Int64, "imdbId": pl.String}
+    try:
+        content = path.read_bytes()
+        table = pl.read_csv(content, columns=list(kinds), schema_overrides=kinds)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        expected = "expected a table with movieId and imdbId"
+        what = f"{folder.name}/{LINKS} can't be read: {expected} ({error})"
+        raise DataError(f"{what}. Get the release again, or remove it.") from error
+    known = table.drop_nulls().iter_rows()
+    imdb_ids = {movie: f"tt{imdb.removeprefix('tt'):0>7}" for movie, imdb in known}
+    return imdb_ids, {LINKS: hashlib.sha256(content).hexdigest()}
+
 # %% ../nbs/06_makers.ipynb #a6c10036
 def read_dataset(config: Config) -> Dataset:
     "The data set of the settings, with who made the films. Raises `DataError`."
-    if (config.data_dir / FILMS).is_file():
+    its_own = config.data_dir.absolute() == config.makers_dir.absolute()
+    if its_own or (config.data_dir / FILMS).is_file():
         return read_free_dataset(config.data_dir, config.data.verify)
     dataset = load(config.data_dir, config.data.verify)
     path = config.makers_dir / FILMS
@@ -374,5 +398,7 @@ def read_dataset(config: Config) -> Dataset:
         log.info(absent, path.parent.name, path.name)
         return dataset
     films, digest = read_makers(path, config.data.verify)
-    digests = {**dataset.digests, FILMS: digest}
-    return replace(dataset, movies=add_makers(dataset.movies, films), digests=digests)
+    imdb_ids, of_links = read_links(config.data_dir)
+    movies = add_makers(dataset.movies, films, imdb_ids)
+    digests = {**dataset.digests, FILMS: digest, **of_links}
+    return replace(dataset, movies=movies, digests=digests)

@@ -122,6 +122,7 @@ WRONG = [
     ("taste.ridge", [0, -1, float("inf"), "much", None]),
     ("taste.content_weight", [-1, True, None]),
     ("taste.content_ridge", [0, -1, None]),
+    ("taste.most_names", [-1, 5001, 1.5, None, "many"]),
     ("taste.shrinkage", [-1, None, float("nan")]),
     ("taste.baseline", [-0.1, "none", False]),
     ("taste.baseline_ratings", [0, -5, None]),

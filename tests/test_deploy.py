@@ -343,3 +343,4 @@ def test_the_dockerfile_is_what_the_chapter_says():
     )
     text = DOCKERFILE.read_text()
     assert "USER 10001" in text and "HEALTHCHECK" in text and "ml-100k.zip" not in text
+    assert text.rstrip().endswith("FROM serve")  # what is built unless one says 'free'
