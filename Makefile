@@ -128,6 +128,7 @@ bench-board: model .venv-peers/.installed ## tune and measure our models and tho
 	@$(PEERS) final $(BENCH)/work $(BENCH)/out/final --settings $(BENCH)/out/settings.json
 	@$(PEERS) final $(BENCH)/work $(BENCH)/out/default --settings $(BENCH)/out/defaults.json
 	@$(BOARD) report $(BENCH)/work $(BENCH)/out
+	@$(BIN)/python benchmarks/makers.py
 
 bench: bench-board .venv-scale/.installed ## the board, what was tried, scale and serving
 	@$(BIN)/python benchmarks/tried.py

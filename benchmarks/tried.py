@@ -109,12 +109,12 @@ def baseline(split: Split, table: np.ndarray) -> np.ndarray:
 def model(
     inputs: Inputs, content: np.ndarray | None = None, **changes: object
 ) -> Variant:
-    "The weights alone, with other settings or other content."
+    "The weights alone, with other settings; or other content, and nothing beside it."
 
     def fit(split: Split) -> Scores:
         known = inputs.content if content is None else content.astype(np.float32)
         settings = CONFIG.model_copy(update=changes)
-        kinds, names = inputs.kinship, inputs.names
+        kinds, names = inputs.kinship, inputs.names if content is None else None
         return fit_taste_on(split, known, kinds, settings, names=names)
 
     return fit

@@ -81,7 +81,6 @@ class FeaturesConfig(Section):
     director_weight: Number = Field(0.5, ge=0, le=100)
     writer_weight: Number = Field(0.3, ge=0, le=100)
     cast_weight: Number = Field(2, ge=0, le=100)
-    kind_weight: Number = Field(0.3, ge=0, le=100)
 
 # %% ../nbs/00_config.ipynb #2d3bd0b2
 class SimilarityConfig(Section):

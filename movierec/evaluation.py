@@ -6,9 +6,9 @@
 __all__ = ['Scores', 'Fit', 'LIST_LENGTH', 'MAIN_METRIC', 'Measured', 'COLD_SHARE', 'COLD_DRAWS', 'NEWCOMER_RATINGS', 'GROUPS',
            'KNOWN_FILMS', 'MOST_RATED', 'NEWCOMER_MODELS', 'tabulate_stars', 'Split', 'make_split', 'folds', 'hold_out',
            'fit_random', 'fit_popular', 'fit_content', 'fit_item_knn', 'fit_taste_on', 'fit_taste_model',
-           'fit_ratings_only', 'standard_models', 'rank_candidates', 'recommend_lists', 'user_metrics', 'list_metrics',
-           'mean_and_error', 'paired_difference', 'compare', 'figures', 'pick_metrics', 'gaps_to_taste', 'cold_splits',
-           'figures_over_draws', 'newcomer_split', 'measure_newcomers', 'lists_for_one', 'whole_split',
+           'fit_ratings_only', 'content_name', 'standard_models', 'rank_candidates', 'recommend_lists', 'user_metrics',
+           'list_metrics', 'mean_and_error', 'paired_difference', 'compare', 'figures', 'pick_metrics', 'gaps_to_taste',
+           'cold_splits', 'figures_over_draws', 'newcomer_split', 'measure_newcomers', 'lists_for_one', 'whole_split',
            'one_rating_figures', 'protocol', 'newcomer_figures', 'compare_newcomers', 'count_from', 'evaluate',
            'model_card', 'check_same_origin', 'load_folds_data', 'write_report', 'evaluate_version']
 
@@ -181,13 +181,18 @@ def fit_ratings_only(
     return fit_taste_on(split, nothing, nothing, alone, likeness)
 
 # %% ../nbs/19_evaluation.ipynb #4bfdbc67
+def content_name(method: Method) -> str:
+    "What the profiles by a method are called."
+    return method.name if method.parts else f"content_{method.name}"
+
+
 def standard_models(
     config: TasteConfig, likeness: LikenessConfig = LikenessConfig()
 ) -> dict[str, Fit]:
     "The models that `evaluate` compares, by name."
     content: dict[str, Fit] = {
-        name if method.parts else f"content_{name}": partial(fit_content, method=method)
-        for name, method in METHODS.items()
+        content_name(method): partial(fit_content, method=method)
+        for method in METHODS.values()
     }
     return {
         "random": fit_random,

@@ -121,7 +121,7 @@ SAID = {  # how a name becomes that of a column, and the setting of its weight
     "directors": ("directed by", "director_weight"),
     "writers": ("written by", "writer_weight"),
     "cast": ("with", "cast_weight"),
-    "kinds": ("Wikidata's genre", "kind_weight"),
+    "kinds": ("Wikidata's genre", None),
     "countries": ("made in", None),
     "languages": ("spoken in it:", None),
 }

@@ -86,7 +86,6 @@ METHODS = {
                 ("directors",),
                 ("writers",),
                 ("cast",),
-                ("kinds",),
             ),
         ),
     )

@@ -37,7 +37,6 @@ OTHER = {
     "features.director_weight": ("0", 0, 0),
     "features.writer_weight": ("0.1", 0.1, 0.1),
     "features.cast_weight": ("1", 1, 1),
-    "features.kind_weight": ("1", 1, 1),
     "similarity.methods": (
         '["jaccard", "cosine"]',
         ["jaccard", "cosine"],
@@ -101,7 +100,7 @@ WRONG = [
     ),
     *(
         (f"features.{name}_weight", [-0.1, 101, "much", None, True, float("nan")])
-        for name in ("director", "writer", "cast", "kind")
+        for name in ("director", "writer", "cast")
     ),
     ("similarity.methods", [[], "cosine", None, [["cosine"]], [1], {"cosine": 1}]),
     ("similarity.default_method", ["euclid", "Cosine", None, 1, ["cosine"]]),
