@@ -515,6 +515,9 @@ def evaluate_command(config: Config, version: str | None, as_json: bool) -> None
         artifact, report = evaluate_version(config, version or "latest", progress)
     if as_json:
         return print_json(report)
+    if not report["models"]:
+        say = "The data holds no ratings, so there is nothing to measure"
+        return click.echo(f"{say}. MODEL_CARD.md is written to {artifact.folder}.")
     rows = [
         {"model": name, "cold": report["cold"][name]["ndcg_at_10"]}
         | pick_metrics(figures)

@@ -569,8 +569,10 @@ def check_same_origin(
 
 
 def load_folds_data(config: Config) -> Dataset:
-    "MovieLens 100k. Raises `DataError`, also if another release is in its place."
+    "MovieLens 100k, or films without ratings. Raises `DataError` for other releases."
     dataset = read_dataset(config)
+    if dataset.ratings.is_empty():
+        return dataset
     if dataset.name != "ml-100k":
         raise DataError(
             f"{config.data_dir} is {release_terms(dataset.name)[0]}, and the folds u1 "
@@ -583,7 +585,8 @@ def write_report(artifact: Artifact, report: Mapping[str, Any]) -> None:
     "Write evaluation.json and MODEL_CARD.md beside a version. Raises `ArtifactError`."
     folder, card = artifact.folder, model_card(report, artifact.metadata)
     try:
-        write_atomically(folder / "evaluation.json", to_json(report))
+        if report["models"]:
+            write_atomically(folder / "evaluation.json", to_json(report))
         write_atomically(folder / "MODEL_CARD.md", card.encode())
     except OSError as error:
         raise ArtifactError(
@@ -601,7 +604,9 @@ def evaluate_version(
     dataset = load_folds_data(config)
     wanted = provenance(dataset.digests, config)
     check_same_origin(artifact.version, artifact.metadata["provenance"], wanted)
-    figures_of_all = evaluate(dataset, config, progress)
+    nothing: dict[str, Any] = {"models": {}, "cold": {}}  # to measure without ratings
+    rated = not dataset.ratings.is_empty()
+    figures_of_all = evaluate(dataset, config, progress) if rated else nothing
     report = {"version": artifact.version, "created_at": created_at()} | figures_of_all
     write_report(artifact, report)
     return artifact, report

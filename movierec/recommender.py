@@ -271,8 +271,9 @@ def read_taste(
     if config.factor_weight:
         factors = Factors(artifact.array("taste_factors.npy"), config)
     alike = likeness if config.newcomer else None
-    learned = arrays | {"content": content, "factors": factors}
-    return TasteModel(**learned, likeness=alike, config=config)
+    return TasteModel(
+        **arrays, content=content, factors=factors, likeness=alike, config=config
+    )
 
 # %% ../nbs/17_recommender.ipynb #03eed8c8
 def read_neighbours(
@@ -418,9 +419,10 @@ def explain_likeness(
     names = column_names(features, near.index.method)
     arrays = explain_pair(near.index, row, other)
     shown = telling_columns(features, near.index.method, *arrays[:2])
-    told = [names[j] for j in shown], *(array[shown] for array in arrays)
+    a, b, parts = (array[shown] for array in arrays)
+    told = [names[j] for j in shown]
     (why,) = likeness_reasons(near, catalogue, row, np.array([other]))
-    return explain_similarity(*pair, near.name, score, *told, why)
+    return explain_similarity(*pair, near.name, score, told, a, b, parts, why)
 
 # %% ../nbs/17_recommender.ipynb #2d538255
 def choose(rec: Any, method: str | None = None) -> Neighbours:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from movierec import fetch as chapter
 from movierec.catalogue import build_catalogue
+from movierec.cli import main
 from movierec.config import FeaturesConfig, QueryError, load_config
 from movierec.features import build_features
 from movierec.fetch import FILMS, FILMS_DIGESTS, fetch_films, films_from_package
@@ -164,6 +166,17 @@ def free(tmp_path_factory):
         assert done.returncode == 0, done.stderr
     assert "MovieLens" not in done.stdout
     return load_config(home / "config.yaml")
+
+
+def test_its_model_card_says_whose_data_it_is(free):
+    done = CliRunner().invoke(
+        main, ["evaluate", "--config", str(free.home / "config.yaml")]
+    )
+    assert done.exit_code == 0 and "nothing to measure" in done.output, done.output
+    card = (free.artifacts_dir / "v1.0.0" / "MODEL_CARD.md").read_text()
+    assert "cc0-1.0" in card and "Films of Wikidata" in card and "cosines of" in card
+    assert "MovieLens" not in card and "{" not in card
+    assert not (free.artifacts_dir / "v1.0.0" / "evaluation.json").exists()
 
 
 @pytest.fixture(scope="module")
