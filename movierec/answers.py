@@ -93,7 +93,7 @@ def why_recommended(
     if baseline > total / 3:
         parts.append("popular")
     if not learned:
-        parts.append("judged by its genres and year alone")
+        parts.append("judged by what is known of it alone")
     return "; ".join(parts) or "nothing speaks for it"
 
 # %% ../nbs/15_answers.ipynb #7d521f99

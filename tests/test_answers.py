@@ -132,7 +132,7 @@ def test_the_parts_of_a_recommendation_add_up(parts, baseline, learned):
         titles, stars, added[:, None], np.array([baseline]), np.array([learned])
     )
     assert listed == [explained.why]
-    assert ("genres and year alone" in explained.why) == (not learned)
+    assert ("what is known of it alone" in explained.why) == (not learned)
     given = dict(explained.frame.select("name", "value").iter_rows())
     assert given == {
         **{t: f"{n:g} of 5 stars" for t, n in zip(titles, stars, strict=True)},
