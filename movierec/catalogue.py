@@ -181,6 +181,12 @@ COLUMNS = {
     "rating": ColumnRule(
         pl.Float64, "numbers from 0.5 to 5", lambda t: t.is_numeric(), 0.5, 5
     ),
+}
+MOVIE_COLUMNS = ("movie_id", "title", "year", "genres")
+
+# %% ../nbs/05_catalogue.ipynb #5c170008
+NAMES = ("directors", "writers", "cast", "kinds", "countries", "languages")
+COLUMNS |= {
     "n_ratings": ColumnRule(
         pl.Int64, "whole numbers, at least 0", lambda t: t.is_integer(), 0
     ),
@@ -196,12 +202,8 @@ COLUMNS = {
         lambda t: t in (pl.String, pl.Null),
         required=False,
     ),
+    **dict.fromkeys(NAMES, COLUMNS["genres"]),
 }
-MOVIE_COLUMNS = ("movie_id", "title", "year", "genres")
-
-# %% ../nbs/05_catalogue.ipynb #5c170008
-NAMES = ("directors", "writers", "cast", "kinds", "countries", "languages")
-COLUMNS |= dict.fromkeys(NAMES, COLUMNS["genres"])
 CREDITS = ("imdb_id", *NAMES)
 MORE_COLUMNS = ("n_ratings", "released", *CREDITS)  # may be there, or be absent
 

@@ -211,7 +211,7 @@ def fetch_beside(config: Config, progress: Progress) -> dict[str, str]:
     except DataError as error:
         return about | {"missing": str(error)}
 
-
+# %% ../nbs/25_cli.ipynb #25c10001
 def fetch_films_alone(config: Config, as_json: bool) -> None:
     "Get the films of Wikidata, where they are the data that is asked for."
     from movierec.fetch import fetch_films

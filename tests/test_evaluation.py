@@ -230,7 +230,7 @@ def evaluated(dataset, tmp_path_factory):
 
 def test_the_report_has_the_agreed_form_and_adds_up(evaluated):
     _, _, report = evaluated
-    content = {f"content_{name}" for name in METHODS}
+    content = {"content_cosine", "content_jaccard", "content"}
     names = {"random", "popular", "item_knn", "taste_ratings_only", "taste"} | content
     assert report["models"].keys() == report["cold"].keys() == names
     for part, n in (("models", 5), ("cold", 10)):
@@ -335,7 +335,7 @@ def test_evaluating_twice_gives_the_same_figures(dataset, evaluated, monkeypatch
 
 def test_the_folds_are_those_of_the_100k(evaluated, small, monkeypatch):
     root, _, _ = evaluated
-    monkeypatch.setattr(evaluation, "load", lambda *_: small)
+    monkeypatch.setattr(evaluation, "read_dataset", lambda *_: small)
     with pytest.raises(DataError, match="small, and the folds u1 to u5 are made of"):
         evaluate_version(load_config(model={"dir": root}))
 
@@ -391,7 +391,8 @@ def test_a_method_that_is_added_is_a_model(small, monkeypatch):
 def test_progress_counts_every_model_on_every_split_once(small):
     calls = []
     evaluate(small, load_config(), lambda *call: calls.append(call))
-    n, done = len(standard_models(TasteConfig())), [call[1] for call in calls]
+    # all but 'content', since nobody knows who made these
+    n, done = len(standard_models(TasteConfig())) - 1, [call[1] for call in calls]
     total = 15 * n + 3  # and three models for people with few ratings
     assert done == sorted(done) and set(done) == set(range(total + 1))
     assert {call[2] for call in calls} == {total}
