@@ -223,7 +223,7 @@ def fetch_films_alone(config: Config, as_json: bool) -> None:
         return print_json({"folder": str(folder), "source": source, "makers": None})
     click.echo(f"The films of Wikidata are in {folder}, verified (source: {source}).")
 
-
+# %% ../nbs/25_cli.ipynb #25c10002
 @main.command("fetch")
 @click.option("--if-needed", is_flag=True, help="Not if another release is there.")
 @click.option(
