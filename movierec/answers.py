@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .catalogue import copy_record
+from .catalogue import SAID_OF_PEOPLE, copy_record
 from .data import RELEVANT
 from .titles import join_words
 
@@ -60,14 +60,10 @@ def why_people(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None
     }
     named = list[str]()
     parts = list[str]()
-    for part, said in (
-        ("directors", "directed by"),
-        ("writers", "written by"),
-        ("cast", "with"),
-    ):
-        new = [name for name in both[part] if name not in named][:MOST_NAMED]
+    for part, names in both.items():
+        new = [name for name in names if name not in named][:MOST_NAMED]
         named += new
-        parts += [f"{said} {join_words(new)}"] if new else []
+        parts += [f"{SAID_OF_PEOPLE[part]} {join_words(new)}"] if new else []
     return f"both {', '.join(parts)}" if parts else None
 
 # %% ../nbs/15_answers.ipynb #88263cac

@@ -429,7 +429,8 @@ class Catalogue:
 
     def made_by(self, text: str) -> tuple[np.ndarray, list[str]]:
         "The films of people whose name has these words: rows, and their part in it."
-        asked = pl.DataFrame({"name": [text]}).select(person_key(pl.col("name"))).item()
+        typed = pl.DataFrame({"name": [check_text(text)]})
+        asked = typed.select(person_key(pl.col("name"))).item()
         if len(asked.strip()) < LEAST_LETTERS:
             return np.array([], np.int64), []
         fits = pl.col("key").str.contains(asked, literal=True)

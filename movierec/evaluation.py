@@ -518,8 +518,9 @@ def evaluate(
     "Figures with the settings in force: protocol, models, gaps, cold, newcomers."
     features = build_features(dataset.movies, dataset.genres, config.features)
     models = standard_models(config.taste, config.likeness)
-    if missing_for("content", features, rated=True):
-        models.pop("content", None)
+    for name, method in METHODS.items():
+        if missing_for(name, features, rated=True):
+            models.pop(content_name(method), None)
     warm, cold = folds(dataset), cold_splits(dataset)
     done, both = len(models) * len(warm), len(models) * (len(warm) + len(cold))
     total = both + len(NEWCOMER_MODELS)

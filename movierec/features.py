@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
-from .catalogue import NAMES
+from .catalogue import NAMES, SAID_OF_PEOPLE
 from .config import FeaturesConfig
 from .files import DataError
 
@@ -118,9 +118,9 @@ def rarity(
 
 # %% ../nbs/07_features.ipynb #f7a10003
 SAID = {  # how a name becomes that of a column, and the setting of its weight
-    "directors": ("directed by", "director_weight"),
-    "writers": ("written by", "writer_weight"),
-    "cast": ("with", "cast_weight"),
+    "directors": (SAID_OF_PEOPLE["directors"], "director_weight"),
+    "writers": (SAID_OF_PEOPLE["writers"], "writer_weight"),
+    "cast": (SAID_OF_PEOPLE["cast"], "cast_weight"),
     "kinds": ("Wikidata's genre", None),
     "countries": ("made in", None),
     "languages": ("spoken in it:", None),

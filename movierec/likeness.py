@@ -44,10 +44,10 @@ def kinship_vectors(
 
     genres = csr_array(kind_vectors(features["genres"].values))
     parts = present_parts(features, PEOPLE)
-    if not parts:
+    weight = config.people * sum(part[0].weight for part in parts)
+    if not weight:
         return genres
-    scale = np.sqrt(config.people * sum(part[0].weight for part in parts))
-    people = join_parts(parts, len(features)) * scale
+    people = join_parts(parts, len(features)) * np.sqrt(weight)
     return hstack([genres, people], format="csr")
 
 

@@ -25,7 +25,7 @@ import polars as pl
 
 from .catalogue import NAMES
 from .config import Config
-from .data import Dataset, load, release_terms
+from .data import RELEASES, Dataset, files_there, load, release_terms
 from .fetch import FILMS, FILMS_DIGESTS, FILMS_PACKAGE
 from .files import DataError
 from .titles import ARTICLES, group_rows, plain_name
@@ -319,20 +319,18 @@ def titles_with_years(films: pl.DataFrame) -> pl.Series:
 def read_free_dataset(folder: Path, verify: bool = True) -> Dataset:
     "The films of Wikidata as a data set without ratings. Raises `DataError`."
     films, digest = read_makers(folder / FILMS, verify)
-    if any(
-        (folder / name).is_file() for name in ("u.item", "movies.dat", "movies.csv")
-    ):
-        find = f"{folder} holds {FILMS} and files of MovieLens"
-        raise DataError(f"{find}. Keep each in a folder of its own.")
+    if any(files_there(folder, release.layout) for release in RELEASES.values()):
+        both = f"{folder} holds {FILMS} and files of MovieLens"
+        raise DataError(f"{both}. Keep each in a folder of its own.")
     named = [name for name in NAMES if name != "kinds"]
-    columns = ["imdb_id", *named]
     movies = films.select(
         pl.col("film_id").alias("movie_id"),
         titles_with_years(films),
         "year",
         pl.col("kinds").alias("genres"),
         pl.col("n_reviews").alias("n_ratings"),
-        *columns,
+        "imdb_id",
+        *named,
     )
     ratings = pl.DataFrame(schema=RATING_COLUMNS)
     genres = tuple(sorted(set(films["kinds"].explode().drop_nulls())))

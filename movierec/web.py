@@ -128,20 +128,19 @@ def find_films(rec: Recommender, text: str) -> tuple[str, list[dict[str, Any]]]:
     "What was found: 'one', 'several', 'people', 'near' or 'none', and the films."
     if len(text) > MAX_NAME_LENGTH:
         return "none", []
-    person = named_person(text)
-    try:
-        if person is not None:
-            raise MovieNotFound(f"films by {person}")
-        return "one", [rec.catalogue.record(rec.find(text)[0])]
-    except AmbiguousTitle as error:
-        return "several", [dict(movie) for movie in error.candidates]
-    except MovieNotFound as error:
-        films, (rows, _) = rec.catalogue, rec.catalogue.made_by(person or text)
-        if len(rows):
-            theirs = first_of_each(rows, films.film_of)[:MOST_BY_PEOPLE]
-            return "people", [films.record(row) for row in theirs.tolist()]
-        near = [dict(movie) for movie in error.candidates]
-        return ("near" if near else "none"), near
+    films, near = rec.catalogue, list[dict[str, Any]]()
+    if (person := named_person(text)) is None:
+        try:
+            return "one", [films.record(rec.find(text)[0])]
+        except AmbiguousTitle as error:
+            return "several", [dict(movie) for movie in error.candidates]
+        except MovieNotFound as error:
+            near = [dict(movie) for movie in error.candidates]
+    rows, _ = films.made_by(person or text)
+    theirs = first_of_each(rows, films.film_of)[:MOST_BY_PEOPLE]
+    if len(theirs):
+        return "people", [films.record(row) for row in theirs.tolist()]
+    return ("near" if near else "none"), near
 
 # %% ../nbs/24_web.ipynb #a207055f
 def filled_fields(names: Collection[str]) -> dict[str, list[str]]:
