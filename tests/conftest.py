@@ -2,10 +2,15 @@
 from it."""
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
@@ -111,3 +116,97 @@ UNUSUAL = [  # what may stand in these columns instead
 def table(**changes):
     "A small catalogue with some of its columns replaced."
     return pl.DataFrame(THREE | changes, strict=False)
+
+
+# A real browser, against a real server
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Chromium, without a window."
+    if BROWSER is None:
+        message = "no Chromium or Chrome on the PATH; Debian: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=BROWSER, headless=True, args=ARGUMENTS
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def server(trained_root, tmp_path_factory):
+    "The address of `flask --app movierec.web run`, which people type."
+    home = tmp_path_factory.mktemp("server")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
+    environment |= {
+        "MOVIEREC_HOME": str(home),
+        "MOVIEREC_MODEL__DIR": str(trained_root),
+    }
+    port = free_port()
+    flask = Path(sys.executable).with_name("flask")
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [flask, "--app", "movierec.web", "run", "--port", str(port)],
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for_page(f"http://127.0.0.1:{port}/readyz", process, home / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+    assert "Traceback" not in (home / "log").read_text()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """A function that opens a page; at the end nothing may stand in the console, or
+    have been asked of another host."""
+    contexts, trouble, asked = [], [], []
+
+    def opener(path="/", **options):
+        contexts.append(browser.new_context(base_url=server, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path)
+        return page
+
+    opener.trouble = trouble
+    yield opener
+    for context in contexts:
+        context.close()
+    assert not trouble
+    assert {urlsplit(url).netloc for url in asked} == {urlsplit(server).netloc}
+
+
+def tab_to(page, locator):
+    "Press Tab until `locator` has the focus, as somebody without a mouse does."
+    for _ in range(60):
+        if locator.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"{locator} can't be reached by Tab")

@@ -1,17 +1,12 @@
 """The page in a real Chromium, against a real server: by keyboard, without JavaScript,
 on a phone, in the dark."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import free_port, wait_for_page
+from conftest import tab_to
 
 from movierec import web
 from movierec.config import load_config
@@ -19,18 +14,6 @@ from movierec.web import create_app, said_title
 
 STATIC = Path(web.__file__).with_name("static")
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PAGES = [
     "/",
     "/?q=sabrina",
@@ -54,75 +37,6 @@ SCREENS = {
 }
 
 
-@pytest.fixture(scope="module")
-def browser():
-    "Chromium, without a window."
-    if BROWSER is None:
-        message = "no Chromium or Chrome on the PATH; Debian: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=BROWSER, headless=True, args=ARGUMENTS
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def server(trained_root, tmp_path_factory):
-    "The address of `flask --app movierec.web run`, which people type."
-    home = tmp_path_factory.mktemp("server")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOVIEREC_")}
-    environment |= {
-        "MOVIEREC_HOME": str(home),
-        "MOVIEREC_MODEL__DIR": str(trained_root),
-    }
-    port = free_port()
-    flask = Path(sys.executable).with_name("flask")
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [flask, "--app", "movierec.web", "run", "--port", str(port)],
-            cwd=home,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_for_page(f"http://127.0.0.1:{port}/readyz", process, home / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-    assert "Traceback" not in (home / "log").read_text()
-
-
-@pytest.fixture
-def open_page(browser, server):
-    """A function that opens a page; at the end nothing may stand in the console, or
-    have been asked of another host."""
-    contexts, trouble, asked = [], [], []
-
-    def opener(path="/", **options):
-        contexts.append(browser.new_context(base_url=server, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path)
-        return page
-
-    opener.trouble = trouble
-    yield opener
-    for context in contexts:
-        context.close()
-    assert not trouble
-    assert {urlsplit(url).netloc for url in asked} == {urlsplit(server).netloc}
-
-
 def expected(recommender, movie_id, k=12, **question):
     "The titles that the page should show."
     items = recommender.similar(movie_id, k=k, **question).items
@@ -132,15 +46,6 @@ def expected(recommender, movie_id, k=12, **question):
 def shown(page):
     "The titles that the page shows, in order."
     return page.locator(".similar .caption .name").all_inner_texts()
-
-
-def tab_to(page, locator):
-    "Press Tab until `locator` has the focus, as somebody without a mouse does."
-    for _ in range(60):
-        if locator.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    pytest.fail(f"{locator} can't be reached by Tab")
 
 
 def test_from_a_search_to_a_filtered_list_by_keyboard(open_page, recommender):
@@ -470,271 +375,6 @@ def test_the_variety_slider(open_page, recommender):
         == expected(recommender, 1, diversity=0.5, method="cosine")
         != expected(recommender, 1)
     )
-
-
-def give(page, title, stars):
-    "Rate a film as a person does."
-    page.get_by_role("group", name=f"Your rating of {title}", exact=True).get_by_label(
-        f"{stars} of 5"
-    ).check(force=True)
-
-
-def listed(page):
-    "The titles in the list for you, once it is there."
-    page.locator(".list .caption").first.wait_for()
-    return page.locator(".list .caption .name").all_inner_texts()
-
-
-def test_for_you(open_page, recommender):
-    page = open_page("/movies/100")
-    give(page, "Fargo", 5)
-    page.get_by_role("link", name="For you").click()
-    first = [
-        said_title(item["title"], item["year"])[0]
-        for item in recommender.recommend({100: 5}, 12).items
-    ]
-    assert listed(page) == first
-    assert (
-        "because you liked Fargo (1996)"
-        in page.locator(".list .why").first.text_content()
-    )
-    assert page.locator(".rated").get_by_text("Fargo").is_visible()
-    with page.expect_response("**/for-you"):
-        give(page, "Star Wars", 1)
-    both = [
-        said_title(item["title"], item["year"])[0]
-        for item in recommender.recommend({50: 1, 100: 5}, 12).items
-    ]
-    page.wait_for_function(
-        "titles => titles == "
-        "[...document.querySelectorAll('.list .name')].map(e => e.textContent).join()",
-        arg=",".join(both),
-    )
-    assert both != first
-    page.get_by_label("Variety").focus()
-    with page.expect_response("**/for-you"):
-        page.keyboard.press("End")
-    page.reload()
-    assert listed(page) == both  # kept in the browser
-    with page.expect_response("**/for-you"):
-        page.get_by_role("button", name="Remove Star Wars").click()
-    page.get_by_role("button", name="Forget them all").click()
-    assert page.get_by_role("heading", name="Your ratings").count() == 0
-    assert (
-        page.evaluate("localStorage.getItem('movierec.ratings')") == "{}"
-        and page.context.cookies() == []
-    )
-
-
-@pytest.mark.parametrize(
-    "stored",
-    ["not JSON", "[1]", '{"50": {"title": "<img src=x>", "stars": 9}, "x": 1}', "null"],
-)
-def test_ratings_that_somebody_has_broken_are_ignored(open_page, stored):
-    page = open_page("/for-you")
-    page.evaluate("stored => localStorage.setItem('movierec.ratings', stored)", stored)
-    page.reload()
-    give(page, "Fargo", 4)
-    assert len(listed(page)) == 12
-
-
-def test_ratings_of_films_that_are_gone_are_left_out_and_titles_are_text(open_page):
-    page = open_page("/for-you")
-    unknown = {"title": "<img src=x onerror=alert(1)>", "stars": 5}
-    stored = json.dumps({"99999": unknown, "50": {"title": "Star Wars", "stars": 5}})
-    page.evaluate("stored => localStorage.setItem('movierec.ratings', stored)", stored)
-    page.reload()
-    assert (
-        len(listed(page)) == 12
-        and page.get_by_text("1 of your ratings is of a film").is_visible()
-    )
-    assert (
-        page.locator("img").count() == 0 and page.get_by_text("<img src=x").is_visible()
-    )
-
-
-def test_a_list_that_cant_be_had_says_so(open_page):
-    page = open_page("/for-you")
-    page.context.set_offline(True)
-    give(page, "Fargo", 4)
-    page.get_by_role("alert").get_by_text(
-        "be had just now. Your ratings are safe"
-    ).wait_for()
-    page.context.set_offline(False)
-    open_page.trouble.clear()  # Chromium reports what could not be reached
-    give(page, "Fargo", 5)
-    assert len(listed(page)) == 12
-
-
-# How many pixels of the map are not empty, and how many of the colour of a genre.
-PIXELS = """genre => {
-  const map = document.querySelector('canvas'), options = {willReadFrequently: true}
-  const copy = (width, height) => Object.assign(
-    document.createElement('canvas'), {width, height}
-  ).getContext('2d', options)
-  const context = copy(map.width, map.height), probe = copy(1, 1)
-  context.drawImage(map, 0, 0)
-  const sample = document.querySelector(`.legend [data-genre="${genre}"] i`)
-  probe.fillStyle = getComputedStyle(sample).backgroundColor
-  probe.fillRect(0, 0, 1, 1)
-  const [r, g, b] = probe.getImageData(0, 0, 1, 1).data
-  const {data} = context.getImageData(0, 0, map.width, map.height)
-  let drawn = 0, coloured = 0
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3]) drawn++
-    const off = [r, g, b].reduce((sum, c, j) => sum + Math.abs(data[i + j] - c), 0)
-    if (data[i + 3] == 255 && off < 6) coloured++
-  }
-  return [drawn, coloured]
-}"""
-
-
-def settled(page):
-    "Wait until the map is drawn."
-    page.locator("[data-map][data-ready]").wait_for()
-    page.evaluate(
-        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    )
-
-
-def test_the_map(open_page):
-    page = open_page("/map")
-    settled(page)
-    assert page.locator("[data-map]").get_attribute("data-ready") == "1682"
-    drawn, westerns = page.evaluate(PIXELS, "Western")
-    assert drawn > 10_000 and westerns > 50
-    page.get_by_role("button", name="Drama").click()
-    settled(page)
-    assert (
-        page.get_by_role("button", name="Drama").get_attribute("aria-pressed") == "true"
-    )
-    # the others are pale now
-    assert page.evaluate(PIXELS, "Horror")[1] < 50 < page.evaluate(PIXELS, "Drama")[1]
-    page.get_by_role("button", name="Drama").click()
-    page.get_by_role("button", name="Zoom in").click()
-    settled(page)
-    assert page.evaluate(PIXELS, "Western")[0] > drawn * 1.2
-    page.get_by_role("button", name="Show the whole map").click()
-    settled(page)
-    assert abs(page.evaluate(PIXELS, "Western")[0] - drawn) < drawn * 0.01
-    canvas = page.locator("canvas")
-    canvas.focus()
-    for key in ("+", "ArrowLeft", "ArrowUp", "-", "0"):
-        page.keyboard.press(key)
-    settled(page)
-    assert abs(page.evaluate(PIXELS, "Western")[0] - drawn) < drawn * 0.01
-
-
-def test_the_map_leads_to_films_by_keyboard_alone(open_page):
-    page = open_page("/map")
-    settled(page)
-    tab_to(page, page.locator("canvas"))
-    first = page.locator(".pointed").inner_text()
-    assert first
-    for _ in range(4):
-        page.keyboard.press("ArrowRight")
-    chosen = page.locator(".pointed").inner_text()
-    assert chosen and chosen != first
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/movies/*")
-    assert (
-        page.get_by_role("heading", level=1).inner_text()
-        == chosen.split(" · ")[0].strip()
-    )
-
-
-def test_only_the_first_button_of_the_mouse_opens_a_film(open_page):
-    page = open_page("/map?film=50")
-    settled(page)
-    box = page.locator("canvas").bounding_box()
-    for x in range(20, int(box["width"]), 12):
-        page.mouse.move(box["x"] + x, box["y"] + box["height"] / 2)
-        if page.locator(".pointed").inner_text():
-            break
-    page.mouse.down(button="right")
-    page.mouse.up(button="right")
-    page.wait_for_timeout(200)
-    assert page.url.endswith("/map?film=50")
-
-
-def test_on_a_films_page_the_wheel_scrolls_the_page(open_page):
-    page = open_page("/movies/50")
-    page.locator("canvas").scroll_into_view_if_needed()
-    settled(page)
-    box, before = page.locator("canvas").bounding_box(), page.evaluate("scrollY")
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
-    page.mouse.wheel(0, -200)
-    page.wait_for_function("before => scrollY < before", arg=before)
-
-
-def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(
-    open_page, recommender
-):
-    page = open_page("/movies/50")
-    page.locator("canvas").scroll_into_view_if_needed()
-    settled(page)
-    near = page.locator("[data-map]").get_attribute("data-near").split()
-    assert near == [str(item["movie_id"]) for item in recommender.similar(50, 12).items]
-    box = page.locator("canvas").bounding_box()
-    page.locator("canvas").focus()
-    wheel = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.move(*wheel)
-    page.mouse.wheel(0, -300)
-    settled(page)
-    for x in range(20, int(box["width"]), 12):  # wander until a film is pointed at
-        page.mouse.move(box["x"] + x, wheel[1])
-        if page.locator(".pointed").inner_text():
-            break
-    name = page.locator(".pointed").inner_text().split(" · ")[0]
-    page.mouse.down()
-    page.mouse.up()
-    page.wait_for_url(lambda url: "/movies/" in url and not url.endswith("/movies/50"))
-    assert page.get_by_role("heading", level=1).inner_text() == name
-
-
-def test_the_map_can_be_dragged_without_leading_away(open_page):
-    page = open_page("/map?film=1")
-    settled(page)
-    before = page.locator("canvas").screenshot()
-    box = page.locator("canvas").bounding_box()
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 300, box["y"] + 260, steps=5)
-    page.mouse.up()
-    settled(page)
-    assert page.locator("canvas").screenshot() != before and page.url.endswith(
-        "/map?film=1"
-    )
-
-
-def test_the_map_follows_the_colour_scheme(open_page):
-    page = open_page("/map")
-    settled(page)
-    light = page.evaluate(PIXELS, "Drama")
-    page.emulate_media(color_scheme="dark")
-    settled(page)
-    assert page.evaluate(PIXELS, "Drama")[1] > 50 and light[1] > 50
-
-
-def test_a_map_that_cant_be_loaded_says_so(browser, server):
-    with browser.new_context(base_url=server) as context:
-        page = context.new_page()
-        page.route("**/api/v1/map", lambda route: route.fulfill(status=503, body="{}"))
-        page.goto("/map")
-        assert page.get_by_role("alert").get_by_text("be loaded just now").is_visible()
-        assert not page.locator(".legend").is_visible()
-
-
-def test_a_browser_that_keeps_nothing_says_so(browser, server):
-    with browser.new_context(base_url=server) as context:
-        context.add_init_script(
-            "Storage.prototype.setItem = () => { throw new Error('full') }"
-        )
-        page = context.new_page()
-        page.goto("/movies/50")
-        page.get_by_label("5 of 5").click(force=True)
-        assert page.get_by_label("5 of 5").is_checked() is False
-        assert page.get_by_role("alert").get_by_text("your rating is lost").is_visible()
 
 
 # --- for everybody
