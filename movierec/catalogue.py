@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE_COLUMNS', 'SAID_OF_PEOPLE', 'BY_PEOPLE',
-           'LEAST_LETTERS', 'PERSON', 'with_rating_counts', 'tie_order', 'filter_mask', 'check_choice', 'check_genres',
-           'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded', 'ColumnRule', 'convert_column',
-           'find_wrong', 'checked_column', 'checked_movies', 'checked_ratings', 'list_genres', 'copy_record',
-           'named_person', 'person_key', 'Catalogue', 'build_catalogue']
+           'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'GOING_ON', 'with_rating_counts', 'tie_order', 'filter_mask',
+           'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded',
+           'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies', 'checked_ratings',
+           'list_genres', 'named_person', 'person_key', 'genre_called', 'SeriesName', 'series_name', 'same_series',
+           'find_series', 'copy_record', 'Catalogue', 'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,7 +24,16 @@ import polars as pl
 
 from .config import QueryError, show_value
 from .files import DataError
-from .titles import TitleIndex, check_text, first_of_each, group_rows
+from movierec.titles import (
+    TitleIndex,
+    check_text,
+    first_of_each,
+    group_rows,
+    name_parts,
+    search_key,
+    split_title,
+    squeeze,
+)
 
 # %% ../nbs/05_catalogue.ipynb #3c633ce2
 def with_rating_counts(
@@ -302,16 +313,12 @@ def list_genres(movies: pl.DataFrame, genres: Sequence[str] | None) -> tuple[str
         raise DataError(f"{wrong}, which is not among {', '.join(genres)}")
     return tuple(genres)
 
-# %% ../nbs/05_catalogue.ipynb #a6005a39
-def copy_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    "A movie as a dictionary, its list of genres copied too."
-    return {**record, "genres": list(record["genres"])}
-
 # %% ../nbs/05_catalogue.ipynb #5c170002
 SAID_OF_PEOPLE = {"directors": "directed by", "cast": "with", "writers": "written by"}
-BY_PEOPLE = 0.94  # the score in a search: just below a title that contains the text
-LEAST_LETTERS = 3  # of a text that may be a name
+BY_PEOPLE = 0.93  # the score in a search: just below a title that begins so
+LEAST_OF_NAME = 3  # letters of a text that may be a name
 PERSON = "by:"  # before a name: only that
+NAMED_SO = "named "  # why a film is found by its title
 
 
 def named_person(text: str) -> str | None:
@@ -326,6 +333,84 @@ def person_key(name: pl.Expr) -> pl.Expr:
     bare = name.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
     words = bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
     return pl.concat_str(pl.lit(" "), words, pl.lit(" "))
+
+# %% ../nbs/05_catalogue.ipynb #05a00002
+def genre_called(text: str, genres: Sequence[str]) -> str | None:
+    "The genre that a text names, in the singular or the plural; None if none."
+    asked = re.sub(r"\s+(movies?|films?)$", "", check_text(text), flags=re.I)
+    key = squeeze(search_key(asked))
+    for genre in genres:
+        name = squeeze(search_key(genre))
+        if key in (name, f"{name}s", f"{name.removesuffix('y')}ies"):
+            return genre
+    return None
+
+# %% ../nbs/05_catalogue.ipynb #05a00006
+GOING_ON = frozenset(("returns", "forever", "again", "and", "strikes"))
+
+
+class SeriesName(NamedTuple):
+    "What a title says of a series."
+
+    name: str  # that its films share
+    whole: str  # the film's own
+    numbered: bool
+    goes_on: bool  # with a word of `GOING_ON`
+
+
+def series_name(title: str) -> SeriesName:
+    "The name of the series that a film may be part of."
+    name = re.sub(r"^(the|an?)\s", "", split_title(title)[0][0], flags=re.I)
+    words = search_key((name_parts(name) or [name])[0]).split()
+    digits = [i for i, word in enumerate(words) if i and word.isdigit()]
+    leading_on = [i for i, word in enumerate(words) if i and word in GOING_ON]
+    end = min([*digits, *leading_on, len(words)])
+    shared = " ".join(words[:end])
+    return SeriesName(shared, search_key(name), end in digits, end in leading_on)
+
+
+def same_series(one: SeriesName, other: SeriesName, share_people: bool) -> bool:
+    "Whether two films, of one series by name, are so indeed."
+    exact = one.name == other.name and not (one.goes_on or other.goes_on)
+    numbered = exact and (one.numbered or other.numbered)
+    return share_people or numbered or one.whole == other.whole
+
+
+def find_series(
+    titles: Sequence[str],
+    people: Sequence[Collection[str]],  # for each film, who made it
+) -> list[list[int]]:
+    "The rows of films that belong together, two or more each."
+    named = [series_name(title) for title in titles]
+    singular = {one.name for one in named}
+    keys = [
+        one.name[:-1]
+        if one.name[-1:] == "s" and one.name[:-1] in singular
+        else one.name
+        for one in named
+    ]
+    found = list[list[int]]()
+    for key, rows in group_rows(keys, range(len(titles))).items():
+        series = list[list[int]]()
+        for row in rows if key else ():
+            mine = set(people[row])
+            linked = [
+                one
+                for one in series
+                if any(
+                    same_series(named[row], named[i], not mine.isdisjoint(people[i]))
+                    for i in one
+                )
+            ]
+            series = [one for one in series if one not in linked]
+            series.append([*(i for one in linked for i in one), row])
+        found += [one for one in series if len(one) > 1]
+    return found
+
+# %% ../nbs/05_catalogue.ipynb #a6005a39
+def copy_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    "A movie as a dictionary, its list of genres copied too."
+    return {**record, "genres": list(record["genres"])}
 
 # %% ../nbs/05_catalogue.ipynb #503e1620
 @dataclass(frozen=True, eq=False)
@@ -410,6 +495,22 @@ class Catalogue:
         return names.with_columns(key=person_key(pl.col("name")))
 
     @cached_property
+    def series(self) -> dict[int, list[int]]:
+        "For each film that others go on from, or that goes on itself: their rows."
+        mine = self.people.group_by("row").agg("name")
+        made_by = dict(zip(mine["row"], mine["name"].to_list(), strict=True))
+        people = [made_by.get(row, ()) for row in range(len(self.movies))]
+        found = find_series(self.titles, people)
+        return {row: [i for i in rows if i != row] for rows in found for row in rows}
+
+    def series_of(self, row: int) -> list[int]:
+        "The other films of its series, the earliest first; each film once."
+        others = np.array(self.series.get(row, []), dtype=np.int64)
+        others = others[np.lexsort((self.tie_place[others], self.years[others]))]
+        others = first_of_each(others, self.film_of)
+        return others[self.film_of[others] != self.film_of[row]].tolist()
+
+    @cached_property
     def records(self) -> list[dict[str, Any]]:
         "All movies as dictionaries, to read: what is given away is a copy."
         return self.movies.select(*MOVIE_COLUMNS, "n_ratings").to_dicts()
@@ -431,7 +532,7 @@ class Catalogue:
         "The films of people whose name has these words: rows, and their part in it."
         typed = pl.DataFrame({"name": [check_text(text)]})
         asked = typed.select(person_key(pl.col("name"))).item()
-        if len(asked.strip()) < LEAST_LETTERS:
+        if len(asked.strip()) < LEAST_OF_NAME:
             return np.array([], np.int64), []
         fits = pl.col("key").str.contains(asked, literal=True)
         named = self.people_by_key.filter(fits)["name"]
@@ -451,7 +552,7 @@ class Catalogue:
         if (person := named_person(text)) is None:
             rows, scores, names = self.title_index.search(text, k, allowed)
         theirs, said = self.made_by(person or text)
-        why = [f"named '{name}'" for name in names] + said
+        why = [f"{NAMED_SO}'{name}'" for name in names] + said
         rows = np.concatenate([rows, theirs])
         scores = np.concatenate([scores, np.full(len(theirs), BY_PEOPLE)])
         order = np.argsort(-scores, kind="stable")
