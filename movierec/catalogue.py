@@ -368,7 +368,7 @@ def series_name(title: str) -> SeriesName:
     shared = " ".join(words[:end])
     return SeriesName(shared, search_key(name), end in digits, end in leading_on)
 
-
+# %% ../nbs/05_catalogue.ipynb #05a00014
 def same_series(one: SeriesName, other: SeriesName, share_people: bool) -> bool:
     "Whether two films, of one series by name, are so indeed."
     exact = one.name == other.name and not (one.goes_on or other.goes_on)

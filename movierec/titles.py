@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['ARTICLES', 'FORMATS', 'ONES', 'TENS', 'NUMBERS', 'LARGE', 'ROMAN', 'PART', 'SHORT', 'LETTERS', 'SIGNS',
-           'ARTICLE_WORDS', 'PART_WEIGHT', 'BEGINS', 'FOUND', 'LEAST_TYPED', 'NEAR', 'NEAREST_SCORE', 'LEAST_OF_WORD',
-           'YEAR_PENALTY', 'NEAREST', 'NAMED', 'CALLED', 'WAYS', 'plain', 'article_first', 'split_title', 'title_names',
-           'name_parts', 'number_in_words', 'write_numbers', 'join_initials', 'search_key', 'name_forms',
-           'without_article', 'Reading', 'readings', 'group_rows', 'squeeze', 'NameTable', 'list_names', 'number_films',
-           'first_of_each', 'join_words', 'note_on_doubles', 'having_prefix', 'score_beginnings', 'names_with_words',
-           'score_words', 'near_words', 'score_near_words', 'score_near', 'score_names', 'rank_names', 'check_text',
-           'whole_number', 'id_and_title', 'name_from_url', 'MovieNotFound', 'AmbiguousTitle', 'list_films',
-           'not_found', 'no_such_id', 'check_k', 'TitleIndex']
+           'ARTICLE_WORDS', 'PART_WEIGHT', 'BEGINS', 'FOUND', 'LEAST_TYPED', 'NEAR', 'NEAR_WEIGHT', 'LEAST_OF_WORD',
+           'YEAR_PENALTY', 'SEARCH_CUTOFF', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain', 'article_first',
+           'split_title', 'title_names', 'name_parts', 'number_in_words', 'write_numbers', 'join_initials',
+           'search_key', 'name_forms', 'without_article', 'Reading', 'readings', 'group_rows', 'squeeze', 'NameTable',
+           'list_names', 'number_films', 'first_of_each', 'join_words', 'note_on_doubles', 'having_prefix',
+           'score_beginnings', 'names_with_words', 'score_words', 'near_words', 'score_near_words', 'score_near',
+           'score_names', 'rank_names', 'check_text', 'whole_number', 'id_and_title', 'name_from_url', 'MovieNotFound',
+           'AmbiguousTitle', 'list_films', 'not_found', 'no_such_id', 'check_k', 'TitleIndex']
 
 # %% ../nbs/04_titles.ipynb #19945b13
 import operator
@@ -152,7 +152,7 @@ SHORT = {
 LETTERS = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
 SIGNS = str.maketrans(LETTERS | {"ı": "i", "&": " and ", "+": " and "})
 
-
+# %% ../nbs/04_titles.ipynb #04a00019
 def join_initials(words: Sequence[str]) -> list[str]:
     "The words of a name, letters in a row as one: 'e t' becomes 'et'."
     joined = list[str]()
@@ -205,6 +205,9 @@ def readings(text: str) -> list[Reading]:
         name, full, short = dated.groups()
         years = (int(full),) if full else (1900 + int(short), 2000 + int(short))
         found.append(Reading(" ".join(split_title(name)[0]), years))
+    if within := re.fullmatch(r"(.+)\(([0-9]{4})\)(.*\w.*)", text, flags=re.S):
+        before, middle, after = within.groups()
+        found.append(Reading(f"{before} {after}", (int(middle),)))
     if said := re.fullmatch(r"(?:the\s+)?(.+)\s+(?:movie|film)\s*", text, re.I | re.S):
         found.append(Reading(said[1]))
     return found
@@ -222,10 +225,11 @@ def group_rows(keys: Sequence[Any], rows: Sequence[int]) -> dict[Any, list[int]]
 
 
 def squeeze(form: str) -> str:
-    "Without spaces, for 'star wars' and 'starwars' to be the same."
-    return form.replace(" ", "")
+    "Without spaces, for 'starwars' to be 'star wars', unless only digits are left."
+    joined = form.replace(" ", "")
+    return form if joined.isdigit() else joined
 
-
+# %% ../nbs/04_titles.ipynb #04a00020
 @dataclass(frozen=True, eq=False)
 class NameTable:
     "The names of films, in the forms that a search compares. Make one with `list_names`."
@@ -357,7 +361,7 @@ def score_words(query: str, names: NameTable) -> np.ndarray:
 
 # %% ../nbs/04_titles.ipynb #04b00009
 NEAR = 0.72  # texts less alike than this are not near
-NEAREST_SCORE = 0.89  # at most, of a text that is near
+NEAR_WEIGHT = 0.89  # of a text that is only near
 LEAST_OF_WORD = 5  # of a word in which one may be wrong
 
 
@@ -391,7 +395,7 @@ def score_near_words(query: str, names: NameTable) -> np.ndarray:
 
 
 def score_near(query: str, names: NameTable) -> np.ndarray:
-    "How names fit that are nearly the query: (names,) from `NEAR`, or 0."
+    "How names fit that are nearly the query: (names,) below `FOUND`, or 0."
     scores = score_near_words(query, names)
     keys, owners, _ = names.beginnings
     for text in {squeeze(query), squeeze(without_article(query))}:
@@ -399,7 +403,7 @@ def score_near(query: str, names: NameTable) -> np.ndarray:
             near = OSA.normalized_similarity
             alike = process.cdist([text], keys, scorer=near, score_cutoff=NEAR)[0]
             np.maximum.at(scores, owners, alike * names.weights[owners])
-    return np.where(scores < NEAR, 0, np.minimum(scores, NEAREST_SCORE))
+    return np.where(scores < NEAR, 0, NEAR_WEIGHT * scores)
 
 # %% ../nbs/04_titles.ipynb #89ced382
 YEAR_PENALTY = 0.1
@@ -424,12 +428,15 @@ def score_names(
     return best.round(2)
 
 # %% ../nbs/04_titles.ipynb #01432300
+SEARCH_CUTOFF = 0.64  # names with a lower score are no answer
+
+
 def rank_names(
     scores: np.ndarray, rows: np.ndarray, tie_place: np.ndarray
 ) -> np.ndarray:
     "The names (of films in `rows`) that are near enough, best first: (near,)."
     order = np.lexsort((tie_place[rows], -scores))  # (names,)
-    return order[scores[order] >= NEAR]
+    return order[scores[order] >= SEARCH_CUTOFF]
 
 # %% ../nbs/04_titles.ipynb #5a1d6601
 def check_text(text: Any) -> str:
@@ -540,7 +547,7 @@ def check_k(k: Any) -> int:
 
 # %% ../nbs/04_titles.ipynb #351893fe
 CALLED = 0.97  # the least score of a name that is the text
-WAYS = (score_beginnings, score_words, score_near)
+EXACT_WAYS = (score_beginnings, score_words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -581,24 +588,28 @@ class TitleIndex:
         rows = self.rows_titled.get(text.strip().casefold())
         if rows is None:
             names = self.names
-            scores = score_names(text, names, self.years, WAYS[:1])
+            scores = score_names(text, names, self.years, EXACT_WAYS[:1])
             fits = (scores >= CALLED) & (scores == scores.max())
             rows = list(set(names.rows[fits].tolist()))
         return sorted(rows, key=self.tie_place.__getitem__)
+
+    def rows_of(self, movie: int | str) -> list[int]:
+        "The rows of the films that an id, or else a title, stands for."
+        movie_id, title = id_and_title(movie)
+        rows = [] if title is None else self.rows_called(title)
+        if not rows and movie_id in self.row_of:
+            return [self.row_of[movie_id]]
+        return rows
 
     def find(
         self, movie: int | str, parameter: str = "movie"
     ) -> tuple[int, str | None]:
         "A film's row, and a note if it stands twice. Raises `MovieNotFound`."
-        movie_id, title = id_and_title(movie)
-        if title is None and movie_id in self.row_of:
-            return self.row_of[movie_id], None
-        rows = [] if title is None else self.rows_called(title)
+        rows = self.rows_of(movie)
         films = first_of_each(np.array(rows, dtype=np.int64), self.film_of)
         if len(films) == 1:
             return rows[0], note_on_doubles(self.movies[rows])
-        if not rows and movie_id in self.row_of:
-            return self.row_of[movie_id], None
+        movie_id, title = id_and_title(movie)
         if title is None:
             raise no_such_id(movie, movie_id, self.row_of, parameter)
         nearest = films if rows else self.search(title, NEAREST)[0]
@@ -610,7 +621,10 @@ class TitleIndex:
     ) -> tuple[np.ndarray, np.ndarray, list[str]]:
         "The k films that fit best: rows, scores and the names that fit, all (found,)."
         text, k, names = check_text(text), check_k(k), self.names
-        scores = score_names(text, names, self.years, WAYS)
+        scores = score_names(text, names, self.years, EXACT_WAYS)
+        if scores.max(initial=0) < CALLED:  # or else it is no typing error
+            near = score_names(text, names, self.years, [score_near])
+            scores = np.maximum(scores, near)
         near = rank_names(scores, names.rows, self.tie_place)
         if allowed is not None:  # (movies,) bool
             near = near[allowed[names.rows[near]]]

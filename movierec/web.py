@@ -55,7 +55,6 @@ from .similarity import LIKED, compared_blocks
 from movierec.titles import (
     ARTICLES,
     FOUND,
-    MovieNotFound,
     join_words,
     name_from_url,
     split_title,
@@ -188,12 +187,13 @@ def redirect_to_film(movie_id: int, **query: Any) -> Response:
 
 def named_page(rec: Recommender, text: str) -> Response | None:
     "The way to the film or the genre that a text is the name of, if it is one."
-    try:
-        return redirect_to_film(rec.catalogue.record(rec.find(text)[0])["movie_id"])
-    except MovieNotFound:
-        genre = genre_called(text, rec.catalogue.genres)
-        address = url_for("home_page", genre=genre)
-        return Response("", 303, {"Location": address}) if genre else None
+    films = rec.catalogue
+    rows = films.title_index.rows_of(text)
+    if len(set(films.film_of[rows].tolist())) == 1:
+        return redirect_to_film(films.record(rows[0])["movie_id"])
+    genre = genre_called(text, films.genres)
+    address = url_for("home_page", genre=genre)
+    return Response("", 303, {"Location": address}) if genre else None
 
 
 def search_page(rec: Recommender, form: Mapping[str, Any]) -> Response:

@@ -108,7 +108,7 @@ def test_a_film_of_which_nothing_is_known_is_like_nothing(method):
 # Search goes where it should; what it finds is tested with the titles
 
 
-@pytest.mark.parametrize("text", ["love", "star wars"])
+@pytest.mark.parametrize("text", ["love", "star"])
 def test_a_filtered_search_is_the_whole_search_filtered(text, recommender):
     whole = recommender.search(text, 2000).frame
     filters = {"genres": ["Comedy", "Drama"], "years": (1990, 1996)}

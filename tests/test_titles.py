@@ -1,8 +1,6 @@
 "Whatever people type: the film that is meant, or an error that lists the nearest."
 
-import random
 import re
-import string
 
 import numpy as np
 import polars as pl
@@ -16,9 +14,10 @@ from movierec.titles import (
     AmbiguousTitle,
     MovieNotFound,
     TitleIndex,
+    list_names,
     name_from_url,
-    search_scores,
-    split_title,
+    plain,
+    score_names,
     title_names,
 )
 
@@ -156,8 +155,8 @@ def test_text_in_parentheses_is_not_dropped(index, films):
             except MovieNotFound as error:
                 assert error.candidates  # Brazil for 'brazil (film)', and its like
             else:  # 'Scream (1996) (2)' can't be; but what is found has the words
-                words = split_title(text)[0]
-                assert " ".join(words) in title_names(found["title"])
+                names = [plain(name) for name in title_names(found["title"])]
+                assert plain(text) in names or more == "(film)"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +170,9 @@ def test_text_in_parentheses_is_not_dropped(index, films):
         ("se7en (1995)", "Seven (Se7en) (1995)"),
         ("Fargo (1996) xyz", None),
         ("Fargo (1997)", None),
-        ("Fargo (1950) (1996)", None),
-        ("brazil (film)", None),
+        ("Fargo (1950) (1996)", "Fargo (1996)"),  # two years, the last one counts
+        ("brazil (film)", "Brazil (1985)"),  # of which format it is says nothing
+        ("Brazil (1985 film)", "Brazil (1985)"),
         ("Se7en (Seven)", None),
     ],
 )
@@ -188,13 +188,14 @@ def test_names_in_parentheses(text, title, index, films):
 
 
 def test_text_of_digits_is_a_title_first_and_then_an_id(index, films):
+    table = index.names
     titled = {
-        name: row
-        for row, movie in enumerate(films)
-        for name in title_names(movie["title"])
-        if name.isdecimal()
+        form: int(row)
+        for form, row in zip(table.forms, table.rows, strict=True)
+        if form.isdecimal()
     }
-    assert titled == {"187": index.row_of[330]}
+    assert titled == {"187": index.row_of[330], "2001": index.row_of[135]}
+    del titled["2001"]  # which is no id, and a part of a name
     for digits, row in titled.items():
         assert index.find(digits)[0] == index.find(f"title:{digits}")[0] == row
         assert index.find(int(digits))[0] == index.row_of[int(digits)] != row
@@ -213,7 +214,7 @@ def test_films_that_are_called_by_a_number():
     assert [name_from_url(text, index.row_of) for text in ("1", "1984")] == [1, "1984"]
 
 
-@pytest.mark.parametrize("movie", ["99999", "2001"])
+@pytest.mark.parametrize("movie", ["99999", "2000"])
 def test_a_number_that_is_neither_lists_the_nearest_titles(movie, index):
     with pytest.raises(MovieNotFound, match=r"no movie is called .* none has this id"):
         index.find(movie)
@@ -227,7 +228,7 @@ def test_an_error_names_the_parameter_that_it_is_told(index):
 
 
 def test_an_error_carries_twelve_films_and_names_five(index):
-    for text in ("star", "the man"):
+    for text in ("the b", "the s"):
         with pytest.raises(MovieNotFound) as caught:
             index.find(text)
         assert len(caught.value.candidates) == 12 and str(caught.value).count("[") == 5
@@ -261,9 +262,9 @@ def test_a_film_that_stands_twice_is_one_film():
 
 def test_what_is_looked_up_is_searched_once_and_only_if_not_found(index, monkeypatch):
     searches = []
-    scores = titles.search_scores
+    search = TitleIndex.search
     monkeypatch.setattr(
-        titles, "search_scores", lambda *given: searches.append(given) or scores(*given)
+        TitleIndex, "search", lambda *given: searches.append(given) or search(*given)
     )
     for movie in ("Fargo", "50", 50):
         index.find(movie)
@@ -279,70 +280,97 @@ def test_what_is_looked_up_is_searched_once_and_only_if_not_found(index, monkeyp
 # Searching
 
 
-def test_every_movie_is_the_first_answer_to_its_plain_name(index, films):
-    lost = []
-    for movie in films[:500]:
-        name = title_names(movie["title"])[0]
-        first = films[index.search(name, 1)[0][0]]
-        if name not in title_names(first["title"]):
-            lost.append((name, first["title"]))
-    assert lost == []
+@pytest.mark.parametrize(
+    ("text", "title", "year", "score"),
+    [
+        ("star wars", "Star Wars", 1977, 1),
+        ("starwars", "Star Wars", 1977, 1),
+        ("wars star", "Star Wars", 1977, 0.9),  # the same words
+        ("star wars", "Star Wars: The Return", 1977, 0.98),  # before the colon
+        ("star wars", "Star Wars Again", 1977, 0.95),  # it begins so
+        ("star w", "Star Wars Again", 1977, 0.94),
+        ("wars again", "Star Wars Again", 1977, 0.92),  # some of the words
+        ("star again", "Star Wars Again", 1977, 0.9),
+        ("star wars (1978)", "Star Wars", 1977, 0.9),
+        ("star wars 1978", "Star Wars", 1977, 0.9),
+        ("star wars '78", "Star Wars", 1977, 0.9),
+        ("star wars (1977)", "Star Wars", np.nan, 0.9),
+        ("star wars (1978)", "Star Wars Again", 1977, 0.85),
+        ("stra wars", "Star Wars", 1977, 0.78),  # one swap in eight letters
+        ("star wars the return of them all", "Star Wars", 1977, 0),  # too much more
+        ("star wars and more", "Star Wars", 1977, 0.65),  # more around it
+    ],
+)
+def test_what_a_name_scores(text, title, year, score):
+    names = list_names([title])
+    ways = (*titles.EXACT_WAYS, titles.score_near)
+    scores = score_names(text, names, np.array([year]), ways)
+    assert max(scores) == score
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("what", ["title", "plain name"])
-def test_one_typing_error_leaves_98_percent_of_titles_in_the_first_five(
-    what, seed, index, films
-):
-    chance, lost = random.Random(seed), []
-    for row in np.argsort(index.tie_place)[:300]:
-        title = films[row]["title"]
-        text = title if what == "title" else title_names(title)[0]
-        i = chance.randrange(len(text))
-        letter = chance.choice(["", chance.choice(string.ascii_lowercase)])
-        typed = text[:i] + letter + text[i + 1 :]
-        if index.film_of[row] not in index.film_of[index.search(typed, 5)[0]]:
-            lost.append(typed)
-    print(f"{300 - len(lost)} of 300 found; lost: {lost}")
-    assert len(lost) <= 6  # when this was written: 1 at most
+def test_what_is_less_alike_than_near_is_no_answer():
+    films = [("abcdefghij", None), ("abcdefghxx", None), ("abcdefgxxx", None)]
+    index = small_index(*films)
+    rows, scores, names = index.search("abcdefghiz", 10)
+    assert rows.tolist() == [0, 1] and scores.tolist() == [0.8, 0.71]
+    assert names == ["abcdefghij", "abcdefghxx"]
+    assert index.search("abcdefghij", 10)[0].tolist() == [0]  # no typing error
+    # one year that is wrong takes what is just near enough below it
+    assert index.search("abcdefghiz (1990)", 10)[0].tolist() == [0]
+
+
+def test_whole_titles_of_several_names_are_names_too():
+    index = small_index(("ab (cd)", None), ("ab c", None))
+    assert index.search("ab (cd)", 2)[0].tolist() == [0]
+    assert index.search("ab c", 2)[1].tolist() == [1, 0.94]
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "year", "score"),
+    ("text", "titles_of_others"),
     [
-        ("star wars", "star wars", 1977, 1),
-        ("wars star", "star wars", 1977, 0.97),  # the same words
-        ("star wars", "star wars the return", 1977, 0.95),  # a part
-        ("return star", "star wars the return", 1977, 0.95),  # some of the words
-        ("star wars (1978)", "star wars", 1977, 0.9),
-        ("star wars 1978", "star wars", 1977, 0.9),
-        ("star wars (1977)", "star wars", np.nan, 0.9),
-        ("star wars (1978)", "star wars the return", 1977, 0.85),
-        ("wars star (1978)", "star wars", 1977, 0.87),
-        ("star wars the return", "star wars", 1977, 0.62),  # no part of a shorter one
+        ("bond", ["Of Human Bondage (1934)"]),
+        ("art", ["Start (1990)", "Kid in King Arthur's Court, A (1995)"]),
+        ("ring", ["Shooting, The (1967)", "Rings, The (1990)"]),
+        ("jedi", ["Four Weddings and a Funeral (1994)"]),
+        ("v", ["Land Before Time III: The Time of the Great Giving (1995) (V)"]),
+        ("1995", ["Fargo (1995)"]),
+        ("", ["Fargo (1995)"]),
+        ("!?", ["Fargo (1995)"]),
     ],
 )
-def test_what_a_name_scores(text, name, year, score):
-    assert search_scores(text, [name], np.array([year])) == score
+def test_what_is_like_none_is_like_none(text, titles_of_others):
+    index = small_index(*((title, 1990) for title in titles_of_others))
+    rows = index.search(text, 5)[0]
+    if text == "ring":  # the beginning of a word, most of which is typed
+        assert [titles_of_others[row] for row in rows] == ["Rings, The (1990)"]
+    else:
+        assert rows.tolist() == []
 
 
-def test_a_name_less_alike_than_the_cutoff_is_no_answer():
-    films = [("abcde", None), ("abcdz", None), ("abcyz", None), ("abxyz", None)]
-    index = small_index(*films)
-    rows, scores, names = index.search("abcde", 10)
-    assert rows.tolist() == [0, 1, 2] and scores.tolist() == [1, 0.8, 0.6]
-    assert names == ["abcde", "abcdz", "abcyz"]
-    # one year that is wrong takes what is just near enough below it
-    assert index.search("abcde (1990)", 10)[0].tolist() == [0, 1]
-    seventeen = small_index(("abcdefghijxxxxxxx", None), ("abcdefghijklmnopq", None))
-    assert seventeen.search("abcdefghijklmnopq", 2)[1].tolist() == [1]  # 10 of 17: .59
-
-
-def test_only_a_query_of_several_names_is_compared_with_whole_titles():
-    index = small_index(("ab (cd)", None), ("ab c", None))
-    assert index.search("ab (cd)", 2)[0].tolist() == [0, 1]
-    assert index.search("ab (cd)", 2)[1][0] == 1
-    assert index.search("ab cd", 2)[0].tolist() == [1]
+def test_while_somebody_types_the_best_known_films_come_soon(index, films):
+    "Of the 150 most rated, how many are among the first six after 2, 3 and 4 letters."
+    best_known = np.argsort(index.tie_place)[:150]
+    for article in (False, True):
+        found = []
+        for letters in (2, 3, 4):
+            lost = []
+            for row in best_known:
+                name = title_names(films[row]["title"])[0]
+                bare = re.sub(r"^(the|a|an|la|le|il|das) ", "", name, flags=re.I)
+                if article and bare == name:
+                    continue
+                typed = (
+                    name[: len(name) - len(bare) + letters]
+                    if article
+                    else bare[:letters]
+                )
+                if row not in index.search(typed, 6)[0]:
+                    lost.append(typed)
+            found.append(len(lost))
+        print("with" if article else "without", "article, not among six:", found)
+        # when this was written: 14, 1 and 1 without, none with
+        most = [0, 0, 0] if article else [15, 1, 1]
+        assert all(n <= m for n, m in zip(found, most, strict=True))
 
 
 def test_each_movie_and_each_film_stands_once():
@@ -361,7 +389,7 @@ def test_each_movie_and_each_film_stands_once():
     assert index.search("seven", 10, allowed)[0].tolist() == [1, 3, 4]
 
 
-@pytest.mark.parametrize("text", ["love", "star wars", "the man"])
+@pytest.mark.parametrize("text", ["love", "star", "the man"])
 def test_a_filtered_search_is_the_whole_search_filtered(text, index):
     allowed = index.movies["year"].is_between(1990, 1996).fill_null(False).to_numpy()
     rows, scores, names = index.search(text, 2000)
