@@ -28,6 +28,7 @@ STATIC_FILES = (
     "style.css",
     "script.js",
     "ratings.js",
+    "for_you.js",
     "map.js",
     "posters.svg",
     "favicon.svg",
@@ -481,10 +482,15 @@ def test_parameters_that_others_add_to_a_link_are_let_pass(client, path):
 
 
 def test_no_page_grows_beyond_all_bounds(client, recommender):
-    static = 0
+    static, scripts = {}, {}
     for name in STATIC_FILES:
         with client.get(f"/static/{name}") as response:
-            static += len(response.data)
+            kept = scripts if name.endswith(".js") else static
+            kept[name] = len(response.data)
+    assert sum(scripts[n] for n in ("script.js", "ratings.js", "for_you.js")) < 22_000
+    static = sum(static.values()) + sum(scripts.values()) - scripts["for_you.js"]
+    for_you = static - scripts["map.js"] + scripts["for_you.js"]
+    assert for_you + len(client.get("/for-you").data) < 100_000
     many = sorted(
         range(len(recommender.movies)),
         key=lambda row: -len(recommender.movies["genres"][row]),
