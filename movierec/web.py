@@ -23,21 +23,22 @@ from flask import Flask, Response, current_app, render_template, request, url_fo
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import NotFound
 
+from .answers import Explanation, said_title
 from movierec.api import (
     MAX_NAME_LENGTH,
     BadQuery,
+    Genres,
+    MovieName,
     MoviesQuery,
     RecommendBody,
     SimilarQuery,
+    YearFrom,
+    YearTo,
     add_api,
     describe_problem,
     find_recommendations,
     find_similar,
     list_errors,
-    Genres,
-    MovieName,
-    YearFrom,
-    YearTo,
     list_movies,
     name_in_path,
     parse_query,
@@ -47,7 +48,6 @@ from movierec.api import (
     read_document,
     year_range,
 )
-from .answers import Explanation, said_title
 from .artifacts import NoModel
 from .catalogue import named_person
 from .config import Config, ConfigError, QueryError, load_config

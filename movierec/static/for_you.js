@@ -20,6 +20,7 @@ function forYou(page) {
   const ids = root => [...root.querySelectorAll("[data-rate]")].map(field => field.dataset.rate)
 
   async function question() {
+    asked.ariaBusy = true
     const mine = ++questions, { q, genre, years } = Object.fromEntries(new FormData(ask)), [from, to] = years.split("-")
     const body = { exclude: [...new Set([...keys("ratings", "later", "out", "asked"), ...ids(picks)])].slice(-5000) }
     if (q.trim()) body.q = q.trim()
@@ -36,6 +37,7 @@ function forYou(page) {
       }
       showAll()
     } catch { if (mine === questions) find(".did").textContent = "No other films can be had just now; try again in a moment." }
+    if (mine === questions) asked.ariaBusy = false
   }
 
   function pass() {  // those that stand there are not asked for again
@@ -59,7 +61,7 @@ function forYou(page) {
 
   // --- the list
 
-  let lists = 0, timer, acted = null
+  let lists = 0, timer, acted = null, pointing = false
   const done = li => keys("ratings", "later", "out").includes(li.dataset.film)
 
   function mark(li) {
@@ -87,23 +89,31 @@ function forYou(page) {
   })
 
   async function list() {
+    picks.ariaBusy = true
     const mine = ++lists, sent = body(), n = Object.keys(sent.ratings).length
     if (!n) sent.exclude = [...new Set([...sent.exclude, ...ids(asked)])].slice(-2000)
     try {
       const fresh = make("ol", { innerHTML: await (await post(page.dataset.forYou, sent)).text() }), unknown = fresh.querySelector("[data-unknown]")
       if (mine !== lists) return
-      if (!acted && picks.matches(":hover")) await new Promise(left => picks.addEventListener("pointerleave", left, { once: true }))
+      picks.ariaBusy = false
+      if (!acted && pointing) await new Promise(left => picks.addEventListener("pointerleave", left, { once: true }))
       if (mine !== lists) return
       follow(fresh)
       find("#list").textContent = n ? "Your list" : "What most people like"
       told.textContent = n ? `${plural(films().length, "film")}, from ${plural(n, "rating")}.` : ""
       if (unknown) told.textContent += ` ${plural(+unknown.dataset.unknown, "rating")} of films that this catalogue does not have.`
-    } catch { told.textContent = "The list can’t be had just now. Your ratings are safe; try again in a moment." }
+    } catch {
+      picks.ariaBusy = false
+      told.textContent = "The list can’t be had just now. Your ratings are safe; try again in a moment."
+    }
   }
 
   page.addEventListener("click", event => {  // before it takes effect
     acted = event.target.closest(".picks > li")
   }, true)
+  picks.addEventListener("pointermove", ({ movementX, movementY }) => { if (movementX || movementY) pointing = true })
+  picks.addEventListener("pointerleave", () => { pointing = false })
+  document.addEventListener("keydown", () => { pointing = false })
   picks.addEventListener("click", event => {
     const button = event.target.closest("[data-put]"), li = button && button.closest("li")
     if (li) kept.put(button.dataset.put, li.dataset.film, button.getAttribute("aria-pressed") === "true" ? undefined : filmOf(li))
@@ -223,6 +233,7 @@ function forYou(page) {
   document.addEventListener("kept", ({ detail }) => {
     show()
     if (detail === "asked") return
+    picks.ariaBusy = true
     clearTimeout(timer)
     timer = setTimeout(list, 200)  // arrow keys pass over stars
   })
