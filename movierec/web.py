@@ -320,8 +320,13 @@ def for_you_page() -> Response:
         return render_page("for_you.html")
     films = ask_about(rec, QuestionBody())
     results = rec.recommend({}, PER_LIST, exclude=[film["movie_id"] for film in films])
-    shown = {"films": films, "items": results.items, "genres": rec.catalogue.genres}
-    return render_page("for_you.html", per_list=PER_LIST, **shown)
+    return render_page(
+        "for_you.html",
+        films=films,
+        items=results.items,
+        genres=rec.catalogue.genres,
+        per_list=PER_LIST,
+    )
 
 
 def rated_recommender() -> Recommender:

@@ -9,6 +9,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import tab_to
+from playwright.sync_api import expect
 
 from movierec.web import said_title
 
@@ -42,7 +43,7 @@ def give(page, title, stars, within=".asked"):
 def settle(page):
     "Wait until the list has followed."
     page.wait_for_timeout(300)  # longer than typing is waited for
-    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     page.wait_for_timeout(100)
 
 
