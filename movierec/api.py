@@ -9,14 +9,15 @@ __all__ = ['MAX_NAME_LENGTH', 'WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped',
            'PATH_PARAMETERS', 'name_in_path', 'check_fraction', 'check_digits', 'list_methods', 'SimilarQuery',
            'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar', 'list_movies', 'RecommendBody',
            'name_in_body', 'find_recommendations', 'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer',
-           'RankedAnswer', 'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response', 'list_fields',
-           'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors', 'refuse_constant',
-           'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json', 'similar_json',
-           'read_body', 'recommend_json', 'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation',
-           'describe_data', 'describe_model', 'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json',
-           'Problem', 'list_errors', 'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response',
-           'Route', 'add_api', 'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses',
-           'draft_document', 'openapi_document']
+           'RankedAnswer', 'MatchBody', 'Match', 'MatchesAnswer', 'rows_matching', 'find_match', 'ModelAnswer',
+           'MapAnswer', 'entity_tag', 'conditional_response', 'list_fields', 'find_repeated', 'parse_query', 'BadQuery',
+           'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names', 'read_json', 'parse_body',
+           'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body', 'recommend_json', 'match_json',
+           'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation', 'describe_data', 'describe_model',
+           'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json', 'Problem', 'list_errors',
+           'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response', 'Route', 'add_api',
+           'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses', 'draft_document',
+           'openapi_document']
 
 # %% ../nbs/23_api.ipynb #f9e883f6
 import hashlib
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 from urllib.parse import quote
 
+import numpy as np
 from flask import Flask, Response, current_app, g, request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
@@ -53,7 +55,12 @@ from movierec.serving import (
     watch,
 )
 from .similarity import method_names
-from .titles import MovieNotFound, name_from_url, whole_number
+from movierec.titles import (
+    MovieNotFound,
+    first_of_each,
+    name_from_url,
+    whole_number,
+)
 
 # %% ../nbs/23_api.ipynb #0ccd6288
 MAX_NAME_LENGTH = 200  # letters; no title is as long
@@ -276,6 +283,49 @@ class RankedAnswer(BaseModel, extra="forbid"):
     items: list[Item]
     notes: Annotated[list[str], Field(description="such as: a title stands twice")]
 
+# %% ../nbs/23_api.ipynb #0202cfe5
+class MatchBody(BaseModel, frozen=True, extra="forbid", strict=True):
+    "The names of movies to look up."
+
+    names: Annotated[
+        list[MovieName],
+        Field(min_length=1, max_length=200, description="such as Fargo (1996)"),
+    ]
+
+
+class Match(BaseModel, extra="forbid"):
+    "What a name means."
+
+    name: str
+    movie: Annotated[Movie | None, Field(description="null if it is none, or several")]
+    candidates: Annotated[list[Movie], Field(description="if it is several")]
+
+
+class MatchesAnswer(BaseModel, extra="forbid"):
+    "What each of some names means."
+
+    model_version: ModelVersion
+    items: list[Match]
+
+# %% ../nbs/23_api.ipynb #eb409c18
+def rows_matching(rec: Recommender, name: str) -> list[int]:
+    "The rows of the films that a name means, 'Fargo (1996)'; of each film one."
+    index = rec.catalogue.title_index
+    rows = index.rows_called(name)
+    dated = re.fullmatch(r"(.+) \((\d{4})\)", name.strip())
+    if not rows and dated:
+        title, year = dated[1], int(dated[2])
+        rows = [r for r in index.rows_called(title) if abs(index.years[r] - year) <= 1]
+    return first_of_each(np.array(rows, np.int64), index.film_of).tolist()
+
+
+def find_match(rec: Recommender, name: str) -> dict[str, Any]:
+    "What a name means, as in `Match`."
+    films = [rec.catalogue.record(row) for row in rows_matching(rec, name)]
+    if len(films) == 1:
+        return {"name": name, "movie": films[0], "candidates": []}
+    return {"name": name, "movie": None, "candidates": films}
+
 # %% ../nbs/23_api.ipynb #57b67948
 class ModelAnswer(BaseModel, extra="forbid"):
     "The model in use."
@@ -422,12 +472,12 @@ def read_json(content: bytes) -> Any:
     raise BadQuery([{"parameter": "body", "detail": wrong}])
 
 # %% ../nbs/23_api.ipynb #68543ee0
-def parse_body(content: bytes) -> RecommendBody:
+def parse_body(body_class: type[Query], content: bytes) -> Query:
     "The body, validated. Raises `BadQuery` with all that is wrong."
     try:
-        return RecommendBody.model_validate(read_json(content))
+        return body_class.model_validate(read_json(content))
     except ValidationError as error:
-        raise BadQuery(explain_errors(error, RecommendBody)) from error
+        raise BadQuery(explain_errors(error, body_class)) from error
 
 # %% ../nbs/23_api.ipynb #bef0fc55
 def read_args(query_class: type[Query]) -> Query:
@@ -464,20 +514,30 @@ def similar_json(movie_id: str) -> Response:
     return conditional_response(model, results.to_dict)
 
 # %% ../nbs/23_api.ipynb #122c259a
-def read_body() -> RecommendBody:
-    "The ratings in this request. Raises `UnsupportedMediaType` or `BadQuery`."
+def read_body(body_class: type[Query]) -> Query:
+    "What the body of this request says. Raises `UnsupportedMediaType` or `BadQuery`."
     if not request.is_json:
-        expected = "Send the ratings as JSON, with Content-Type: application/json."
+        expected = "Send the body as JSON, with Content-Type: application/json."
         raise UnsupportedMediaType(expected)
-    return parse_body(request.get_data())
+    return parse_body(body_class, request.get_data())
 
 # %% ../nbs/23_api.ipynb #db4dacd9
 def recommend_json() -> Response:
     "Movies for somebody's ratings."
     read_args(NoQuery)
-    results = find_recommendations(current_model().recommender, read_body())
+    body = read_body(RecommendBody)
+    results = find_recommendations(current_model().recommender, body)
     current_serving().count("ratings")
     return json_response(results.to_dict(), headers=NOT_KEPT)
+
+# %% ../nbs/23_api.ipynb #27a3b19e
+def match_json() -> Response:
+    "What each of some names means."
+    read_args(NoQuery)
+    body, model = read_body(MatchBody), current_model()
+    found = [find_match(model.recommender, name) for name in body.names]
+    answer = {"model_version": model.version, "items": found}
+    return json_response(answer, headers=NOT_KEPT)
 
 # %% ../nbs/23_api.ipynb #c67e8521
 def user_json(user_id: str) -> Response:
@@ -724,6 +784,13 @@ ROUTES = (
         MoviesQuery,
     ),
     Route("movies/<movie_id>", movie_json, MovieAnswer, "movies/50"),
+    Route(
+        "matches",
+        match_json,
+        MatchesAnswer,
+        'matches {"names": ["Fargo (1996)", "Heat (1995)"]}',
+        body_class=MatchBody,
+    ),
     Route(
         "movies/<movie_id>/similar",
         similar_json,

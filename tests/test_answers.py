@@ -143,15 +143,16 @@ def test_the_parts_of_a_recommendation_add_up(parts, baseline, learned):
 @pytest.mark.parametrize(
     ("stars", "added", "baseline", "why"),
     [
-        ([4, 4], [3, 1.01], 0, "because you liked A and B"),
-        ([4, 4], [3, 1], 0, "because you liked A"),  # a third is not more than a third
-        ([4, 3.5], [3, 3], 0, "because you rated A and B"),
-        ([4, 3.5], [3, 0.5], 0, "because you liked A"),
+        ([4, 4], [1, 3], 0, "because you liked B"),
+        ([4, 4], [3, 3], 0, "because you liked A"),  # the first of equals
+        ([4.5, 4], [3, 1], 0, "because you loved A"),
+        ([5, 3.5], [1, 3], 0, "because you rated B"),
+        ([5, 2.5], [1, 3], 0, "because you loved A"),  # what is disliked is no reason
         ([4], [2], 1, "because you liked A"),
         ([4], [2], 1.01, "because you liked A; popular"),
         ([1, 1], [-1, -2], 0.1, "popular"),
         ([1], [-1], 0, "nothing speaks for it"),
-        ([5] * 4, [1, 2, 2, 2], 0, "because you liked B, C and D"),
+        ([5] * 4, [1, 2, 2, 2], 0, "because you loved B"),
     ],
 )
 def test_the_sentence_names_what_counts(stars, added, baseline, why):

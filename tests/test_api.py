@@ -18,6 +18,7 @@ PATHS = [
     route.path.replace("<movie_id>", "{}").replace("<user_id>", "{}")
     for route in api.ROUTES
 ]
+POSTS = [route.path for route in api.ROUTES if route.body_class]
 PAGES = [
     "/",
     "/movies/1",
@@ -78,7 +79,7 @@ def test_ids_that_are_none(client, path):
 @pytest.mark.parametrize("path", [*PATHS, *PAGES])
 def test_methods_that_an_address_has_not(client, path):
     path = path.format(1)
-    posts = path in ("/api/v1/recommendations", "/for-you")
+    posts = path in (*POSTS, "/for-you")
     for method in (
         "PUT",
         "PATCH",
@@ -95,9 +96,7 @@ def test_methods_that_an_address_has_not(client, path):
         check_problem(response, path)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in PATHS if path != "/api/v1/recommendations"]
-)
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in POSTS])
 @pytest.mark.parametrize(
     "query",
     [
@@ -137,21 +136,66 @@ BODIES = {
     ).encode(),
     "a lone surrogate": b'{"ratings": {"\\ud800": 5}}',
 }
+TAKE_A_BODY = [*POSTS, "/for-you", "/for-you/films", "/for-you/why/50"]
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-@pytest.mark.parametrize("path", ["/api/v1/recommendations", "/for-you"])
+@pytest.mark.parametrize("path", TAKE_A_BODY)
 def test_bodies_that_are_refused(client, path, body):
     response = client.post(path, data=body, content_type="application/json")
     assert response.status_code == 400 and len(response.data) < 60_000
     check_problem(response, path)
 
 
-@pytest.mark.parametrize("path", ["/api/v1/recommendations", "/for-you"])
+@pytest.mark.parametrize("path", TAKE_A_BODY)
 def test_a_body_that_is_too_large(client, path):
     response = client.post(path, data=b" " * 70_000, content_type="application/json")
     assert response.status_code == 413
     check_problem(response, path)
+
+
+def matches(client, *names):
+    "The title that each name means, or the titles between which it can't choose."
+    items = client.post("/api/v1/matches", json={"names": names}).json["items"]
+    assert [item["name"] for item in items] == list(names)
+    several = [[movie["title"] for movie in item["candidates"]] for item in items]
+    return [
+        item["movie"]["title"] if item["movie"] else titles
+        for item, titles in zip(items, several, strict=True)
+    ]
+
+
+def test_names_of_other_sites_are_matched(client):
+    assert matches(
+        client,
+        "Fargo (1996)",
+        "The Godfather (1972)",
+        "the godfather (1973)",  # a year beside, and only one film of this name
+        "The Godfather (1975)",
+        "Sabrina (1954)",
+        "Sabrina",
+        "187 (1997)",
+        "50",  # a name, not an id
+        "Se7en (1995)",
+    ) == [
+        "Fargo (1996)",
+        "Godfather, The (1972)",
+        "Godfather, The (1972)",
+        [],
+        "Sabrina (1954)",
+        ["Sabrina (1995)", "Sabrina (1954)"],
+        "187 (1997)",
+        [],
+        "Seven (Se7en) (1995)",
+    ]
+
+
+def test_names_are_matched_some_hundreds_at_a_time(client):
+    for names, status in (([], 400), (["x"] * 200, 200), (["x"] * 201, 400)):
+        response = client.post("/api/v1/matches", json={"names": names})
+        assert response.status_code == status
+    assert response.json["errors"][0]["parameter"] == "names"
+    assert client.get("/api/v1/matches").status_code == 405
 
 
 def test_answers_keep_their_tags_until_another_model(client):
@@ -254,6 +298,11 @@ def test_what_only_the_model_can_refuse_is_named_too(client, path, body, paramet
         ("/?q=sabrina", None, 0, 1),
         ("/?q=terminater", None, 0, 1),
         ("/for-you", {"ratings": {"50": 5, "99999": 4}}, 1, 0),
+        ("/for-you", {"ratings": {"50": 5}, "exclude": ["99999", "7"]}, 2, 0),
+        ("/for-you/films", {"q": "fargo"}, 0, 1),
+        ("/for-you/films", {"exclude": ["50", "99999"]}, 1, 0),
+        ("/for-you/why/50", {"ratings": {"100": 5}}, 2, 0),
+        ("/api/v1/matches", {"names": ["Fargo (1996)", "no such film"]}, 0, 0),
     ],
 )
 def test_nothing_is_found_or_searched_twice(

@@ -215,6 +215,9 @@ def test_nobody_gets_a_list_from_it_and_it_says_why(free_client):
     answer = free_client.post("/api/v1/recommendations", json=sent)
     assert answer.status_code == 400
     assert "learned from no ratings" in answer.json["detail"]
+    for address in ("/for-you", "/for-you/films", "/for-you/why/233464"):
+        answer = free_client.post(address, json={"ratings": {}})
+        assert answer.status_code == 404 and "no ratings here" in answer.text
 
 
 def test_films_of_one_title_and_year_stay_two(films, free):

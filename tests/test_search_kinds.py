@@ -11,6 +11,7 @@ import pytest
 from movierec.catalogue import build_catalogue
 from movierec.titles import (
     NUMBERS,
+    NUMERALS,
     SHORT,
     name_forms,
     name_parts,
@@ -19,7 +20,7 @@ from movierec.titles import (
     without_article,
 )
 
-ROMAN_NUMERALS = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"]
+ROMAN_NUMERALS = [numeral.upper() for numeral in NUMERALS.split()][:10]
 SPELLED = {number: word for word, number in NUMBERS.items()}
 FRACTIONS = {"1/2": "½", "1/3": "⅓", "1/4": "¼", "3/4": "¾"}
 LETTERS = {"ae": "æ", "oe": "œ", "ss": "ß", "o": "ø", "l": "ł"}

@@ -28,6 +28,7 @@ STATIC_FILES = (
     "style.css",
     "script.js",
     "ratings.js",
+    "for_you.js",
     "map.js",
     "posters.svg",
     "favicon.svg",
@@ -483,10 +484,15 @@ def test_parameters_that_others_add_to_a_link_are_let_pass(client, path):
 
 
 def test_no_page_grows_beyond_all_bounds(client, recommender):
-    static = 0
+    static, scripts = {}, {}
     for name in STATIC_FILES:
         with client.get(f"/static/{name}") as response:
-            static += len(response.data)
+            kept = scripts if name.endswith(".js") else static
+            kept[name] = len(response.data)
+    assert sum(scripts[n] for n in ("script.js", "ratings.js", "for_you.js")) < 22_000
+    static = sum(static.values()) + sum(scripts.values()) - scripts["for_you.js"]
+    for_you = static - scripts["map.js"] + scripts["for_you.js"]
+    assert for_you + len(client.get("/for-you").data) < 100_000
     many = sorted(
         range(len(recommender.movies)),
         key=lambda row: -len(recommender.movies["genres"][row]),
@@ -1140,3 +1146,64 @@ def test_a_catalogue_without_ratings_cant_recommend_and_says_so(tmp_path, recomm
         response.status_code == 400
         and "learned from no ratings" in response.json["detail"]
     )
+
+
+# For you: pieces of HTML for the script
+
+
+def test_the_pieces_of_for_you_answer_what_the_recommender_says(client, recommender):
+    sent = {"ratings": {"50": 5, "100": 4}, "exclude": ["181", "99999"], "k": 12}
+    page = client.post("/for-you", json=sent)
+    expected = recommender.recommend({50: 5, 100: 4}, 12, exclude=[181])
+    ids = [int(found) for found in re.findall(r'data-film="(\d+)"', page.text)]
+    assert ids == [item["movie_id"] for item in expected.items]
+    assert page.headers["Cache-Control"] == "no-store"
+    why = client.post(f"/for-you/why/{ids[0]}", json=sent)
+    total = float(re.findall(r"<td>(.*?)</td>", why.text)[-1])
+    assert abs(total - expected.items[0]["score"]) < 0.0006
+    assert client.post("/for-you/why/0", json=sent).status_code == 404
+    filtered = client.post(
+        "/for-you", json={"ratings": {}, "genres": ["War"], "k": 100}
+    )
+    assert "No film is left" not in filtered.text
+    rated = {"ratings": {}, "genres": ["Film-Noir"], "year_to": 1930}
+    assert "No film is left" in client.post("/for-you", json=rated).text
+
+
+def test_films_to_ask_about_are_known_different_and_new(client, recommender):
+    seen, genres = list[str](), list[tuple[str, ...]]()
+    for _ in range(5):
+        page = client.post("/for-you/films", json={"exclude": seen}).text
+        ids = re.findall(r'data-rate="(\d+)"', page)
+        assert len(ids) == web.PER_QUESTION and not set(ids) & set(seen)
+        rows = [recommender.catalogue.row_of[int(movie_id)] for movie_id in ids]
+        genres += [tuple(recommender.catalogue.record(row)["genres"]) for row in rows]
+        assert len(set(genres[-6:])) == 6  # no two are of the same kind
+        assert min(recommender.movies["n_ratings"][rows]) > 100
+        seen += ids
+    wrong = client.post("/for-you/films", json={"genres": ["Opera"]})
+    assert wrong.status_code == 400 and "Traceback" not in wrong.text
+
+
+def test_titles_are_escaped_in_the_pieces_of_for_you(tmp_path):
+    named = ["<script>x</script>", '"><img src=x>', "<b>Plain</b>", "'{{ 7 * 7 }}'"]
+    movies = pl.DataFrame(
+        {
+            "movie_id": [1, 2, 3, 4],
+            "title": named,
+            "year": [None, 1990, 1991, 1992],
+            "genres": [["War"], ["War"], ["War", "x"], ["x"]],
+        }
+    )
+    given = {"user_id": [1, 1, 2, 2], "movie_id": [1, 2, 2, 3], "rating": [5, 4, 5, 5]}
+    save_version(
+        tmp_path, "v1.0.0", Recommender.from_tables(movies, pl.DataFrame(given))
+    )
+    client = client_for(tmp_path)
+    for address in ("/for-you", "/for-you/films", "/for-you/why/3"):
+        sent = {} if address.endswith("films") else {"ratings": {"1": 5, "2": 5}}
+        answer = client.post(address, json=sent)
+        assert answer.status_code == 200 and re.search(
+            "&lt;(script|b)&gt;", answer.text
+        )
+        assert not re.search("<script|<img|<b>|49", answer.text)

@@ -15,10 +15,13 @@ WIDTH = 900  # pixels of the picture that is kept
 def rate(page: Page) -> None:
     "Give some stars, as somebody would."
     for title, stars in (("Star Wars", 5), ("Fargo", 5), ("Twelve Monkeys", 4)):
+        with page.expect_response("**/for-you/films"):
+            page.get_by_label("Find a film to rate").fill(title)
+        field = page.locator(f'.asked [data-title="{title}"]')
         with page.expect_response("**/for-you"):
-            page.locator(f'[data-title="{title}"] input').nth(stars - 1).check(
-                force=True
-            )
+            field.get_by_label(f"{stars} of 5").click()
+    with page.expect_response("**/for-you/films"):
+        page.get_by_role("button", name="Show others").click()
     page.wait_for_timeout(500)
 
 

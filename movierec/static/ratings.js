@@ -1,92 +1,76 @@
-// What somebody rated, {"50": {title, stars}}, in this browser and nowhere else, and the list that follows from it.
+// What somebody says of films, in this browser and nowhere else: stars, and what is kept for later, put off or passed over.
 "use strict"
 
-const ratings = {
-  name: "movierec.ratings",
-  read() {
-    try {
-      const entries = Object.entries(JSON.parse(localStorage.getItem(this.name)) || {})
-      return Object.fromEntries(entries.filter(([id, one]) => /^\d{1,18}$/.test(id) && one && one.stars >= 1 && one.stars <= 5 && typeof one.title === "string"))
-    } catch { return {} }
+const kept = {  // of each kind {"50": {title, year, stars}}, under "movierec.ratings" and so on
+  memory: {},  // what the browser refuses to keep lasts as long as the page
+  raw(kind) { try { return localStorage.getItem("movierec." + kind) } catch { return null } },
+  parse(kind, text) {
+    const fits = ([id, one]) => /^\d{1,18}$/.test(id) && one && typeof one.title === "string" && (kind !== "ratings" || one.stars >= 0.5 && one.stars <= 5)
+    try { return Object.entries(JSON.parse(text) || {}).filter(fits) } catch { return [] }
   },
-  set(id, title, stars) {
-    const all = this.read()
-    if (stars) all[id] = { title, stars }
-    else delete all[id]
-    this.write(all)
+  read(kind) { return { ...this.memory[kind] || Object.fromEntries(this.parse(kind, this.raw(kind))) } },
+  foreign(kind, text) {  // whether another version may have written it
+    try { return Object.keys(JSON.parse(text)).length > this.parse(kind, text).length } catch { return true }
   },
-  write(all) {
-    try { localStorage.setItem(this.name, JSON.stringify(all)) } catch {
-      if (!document.querySelector("[data-forgetful]")) {
-        const note = notice("This browser keeps nothing for this site, so your rating is lost. Its settings may allow it.")
-        note.dataset.forgetful = ""
-        document.querySelector("main").prepend(note)
-      }
+  write(changes) {  // {kind: all}
+    for (const [kind, all] of Object.entries(changes)) {
+      const name = "movierec." + kind, old = this.raw(kind)
+      try {
+        if (old !== null && this.foreign(kind, old)) localStorage.setItem(name + ".old", old)
+        localStorage.setItem(name, JSON.stringify(all))
+        delete this.memory[kind]
+      } catch { this.memory[kind] = all }
     }
-    document.dispatchEvent(new Event("ratings"))
+    document.dispatchEvent(new CustomEvent("kept", { detail: Object.keys(changes).join() }))
   },
+  put(kind, id, one) {  // a film is in one of these at most; without `one`, in none
+    const kinds = ["ratings", "later", "out"], changes = {}
+    for (const each of kinds) {
+      const all = this.read(each)
+      if (each !== kind && !(id in all)) continue
+      delete all[id]
+      if (each === kind && one) all[id] = one
+      changes[each] = all
+    }
+    this.write(changes)
+  },
+  get lost() { return Object.keys(this.memory).length > 0 },
 }
 
-function rate(field) {
-  const { rate: id, title } = field.dataset, clear = field.querySelector("button")
-  const show = () => {
-    const given = ratings.read()[id]
-    field.querySelectorAll("input").forEach(input => { input.checked = !!given && +input.value === given.stars })
-    clear.hidden = !given
-  }
+const filmOf = element => ({ title: element.dataset.title, ...(element.dataset.year && { year: +element.dataset.year }) })
+
+function showStars(field) {
+  const given = kept.read("ratings")[field.dataset.rate], stars = given ? given.stars : 0
+  field.querySelectorAll("input").forEach(input => { input.checked = +input.value === Math.ceil(stars) })
+  field.toggleAttribute("data-half", stars % 1 > 0)
+  field.querySelector("legend").textContent = `Your rating of ${field.dataset.title}${stars % 1 ? `: ${stars} of 5 stars` : ""}`
+  field.querySelector("button").hidden = !given
   field.hidden = false
-  field.addEventListener("change", event => ratings.set(id, title, +event.target.value))
-  clear.addEventListener("click", () => { ratings.set(id); field.querySelector("input").focus() })
-  document.addEventListener("ratings", show)
-  show()
 }
 
-function forYou(page) {
-  const [mine, rated, variety, status, list] = [".mine", ".rated", ".variety", "[role=status]", ".list"].map(name => page.querySelector(name))
-  const diversity = variety.querySelector("input")
-  let asked = 0, timer
-
-  function show(all) {
-    const entries = Object.entries(all)
-    mine.hidden = !entries.length
-    rated.replaceChildren(...entries.map(([id, { title, stars }]) => {
-      const given = make("span", { className: "given" }, make("span", { className: "unseen", textContent: `${stars} of 5 stars` }), make("span", { textContent: "★".repeat(stars) }))
-      given.lastChild.setAttribute("aria-hidden", "true")
-      const remove = make("button", { type: "button", className: "quiet", textContent: "×" })
-      remove.setAttribute("aria-label", `Remove ${title}`)
-      remove.addEventListener("click", () => { ratings.set(id); page.querySelector("h1").focus() })
-      return make("li", {}, make("a", { href: page.dataset.film + id }, make("bdi", { textContent: title })), given, remove)
-    }))
-  }
-
-  async function ask() {
-    const all = ratings.read(), mineNow = ++asked
-    variety.hidden = !Object.keys(all).length
-    if (variety.hidden) { status.textContent = ""; return list.replaceChildren() }
-    const body = { ratings: Object.fromEntries(Object.entries(all).slice(-2000).map(([id, one]) => [id, one.stars])), k: 12, diversity: +diversity.value }
-    try {
-      const answer = await fetch(page.dataset.forYou, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })
-      if (mineNow !== asked) return
-      if (!answer.ok) throw new Error(answer.status)
-      const html = await answer.text()
-      if (mineNow !== asked) return
-      list.innerHTML = html
-      status.textContent = `Your list has ${list.querySelectorAll("li").length} films`
-    } catch {
-      list.replaceChildren(notice("The list can’t be had just now. Your ratings are safe; try again in a moment."))
-    }
-  }
-
-  page.querySelector("h1").tabIndex = -1
-  page.querySelector("[data-forget]").addEventListener("click", () => { ratings.write({}); page.querySelector("h1").focus() })
-  variety.addEventListener("submit", event => event.preventDefault())
-  const soon = () => { show(ratings.read()); clearTimeout(timer); timer = setTimeout(ask, 200) }  // arrow keys pass over stars
-  diversity.addEventListener("change", ask)
-  document.addEventListener("ratings", soon)
-  window.addEventListener("storage", event => { if (event.key === ratings.name) document.dispatchEvent(new Event("ratings")) })
-  show(ratings.read())
-  ask()
+function showAll() {
+  const n = Object.keys(kept.read("ratings")).length
+  document.querySelectorAll("[data-count]").forEach(count => { count.textContent = n ? ` (${n})` : "" })
+  document.querySelectorAll("[data-rate]").forEach(showStars)
 }
 
-document.querySelectorAll("[data-rate]").forEach(rate)
-document.querySelectorAll("[data-for-you]").forEach(forYou)
+function say(given) {
+  const place = document.querySelector(".did"), n = Object.keys(kept.read("ratings")).length
+  if (!place) return
+  const page = document.querySelector(".pages a:has([data-count])"), link = make("a", { href: page.href, textContent: "For you" })
+  if (kept.lost) place.textContent = "This browser keeps nothing for this site: what you say lasts until you leave the page."
+  else place.replaceChildren(given ? "Kept. " : "Taken back. ", page.pathname === location.pathname ? "Your list" : link, ` now knows ${n} of your ratings.`)
+}
+
+document.addEventListener("click", event => {
+  const field = event.target.closest("[data-rate]"), { rate: id } = field ? field.dataset : {}
+  if (!field || !event.target.matches("input, button")) return
+  const stars = +event.target.value, given = kept.read("ratings")[id]
+  if (stars && given && given.stars === stars) return
+  kept.put("ratings", id, stars ? { ...filmOf(field), stars } : undefined)
+  if (!stars) field.querySelector("input").focus({ preventScroll: true })
+  say(stars)
+})
+document.addEventListener("kept", showAll)
+window.addEventListener("storage", event => { if (event.key === null || event.key.startsWith("movierec.")) document.dispatchEvent(new Event("kept")) })
+showAll()
