@@ -21,6 +21,7 @@ import numpy as np
 from click import ClickException
 from flask import Flask, Response, current_app, render_template, request, url_for
 
+from .answers import why_people
 from movierec.api import (
     MAX_NAME_LENGTH,
     BadQuery,
@@ -41,7 +42,6 @@ from movierec.api import (
     read_document,
     year_range,
 )
-from .answers import why_people
 from .artifacts import NoModel
 from .catalogue import NAMED_SO, SAID_OF_PEOPLE, genre_called
 from .config import Config, ConfigError, QueryError, load_config
@@ -367,6 +367,7 @@ def film_page(movie_id: str) -> Response:
     method = names.get((query.method or "").casefold(), kind_method(rec))
     chosen = describe_lovers(rec, row, asked["items"]) if method == LIKED else None
     without = {"k"} if query.k == PER_FILM else set[str]()
+    without |= {"method"} - given.keys()
     return render_page(
         "film.html",
         400 if failed else 200,
