@@ -259,7 +259,8 @@ def say_lovers(rec: Recommender, row: int, summary: RatingSummary) -> str:
     made = any(credits.get(part) for part in SAID_OF_PEOPLE)
     leans = f"so this list leans on genres{' and makers' if made else ''}."
     if n < LEAST_RATERS:
-        return f"Only {n} {'person' if n == 1 else 'people'} rated it, {leans}"
+        loved = f" and {summary.loved} gave it 4 stars or more" if summary.loved else ""
+        return f"Only {n} {'person' if n == 1 else 'people'} rated it{loved}, {leans}"
     if not summary.loved:
         return f"None of the {n:,} people who rated it gave it 4 stars or more, {leans}"
     return (
@@ -274,14 +275,16 @@ def say_loved_too(
     "The films that go with a film, each with how many of those who loved it love both."
     films, index = rec.catalogue, rec.likeness
     summary = None if index is None else summarise_ratings(index, row)
-    if index is None or summary is None or sum(summary.counts.values()) < LEAST_RATERS:
+    if index is None or summary is None:
         return [dict(item) for item in items]
+    few = sum(summary.counts.values()) < LEAST_RATERS  # and genres say more
     others = np.array([films.row_of[item["movie_id"]] for item in items], np.int64)
     told, mine = list[dict[str, Any]](), films.credits(row)
     both = count_both(index, row, others)[:, 1].tolist()
     for item, other, loved in zip(items, others.tolist(), both, strict=True):
         said = f"loved by {loved:,} of these {summary.loved:,}"
-        parts = [said, why_people(mine, films.credits(other))]
+        beside = item["why"] if few else why_people(mine, films.credits(other))
+        parts = [said, beside]
         why = "; ".join(part for part in parts if part) if loved else item["why"]
         told.append({**item, "why": why})
     return told

@@ -553,6 +553,7 @@ def test_what_people_loved_can_be_filtered_too(client, recommender):
     [
         (50, "People who loved this also loved", "501 of the 583 people"),
         (1682, "Films for the same people", "Only 1 person rated it, so this list"),
+        (267, "People who loved this", "9 people rated it and 5 gave it 4 stars"),
         (104, "Films for the same people", "Only 5 people rated it, so this list"),
         (1407, "Films for the same people", "None of the 20 people who rated it"),
     ],
@@ -626,7 +627,7 @@ def test_half_stars_are_counted_apart_and_a_film_may_have_no_rating(tmp_path):
     page, unrated = client.get("/movies/1"), client.get("/movies/3")
     assert "5 stars: 1 of 2, 4.5 stars: 0 of 2" in page.text
     assert "0.5 stars: 0 of 2" in page.text and ">4.2</b> of 5 stars" in page.text
-    assert "Only 2 people rated it, so this list leans on genres." in page.text
+    assert "Only 2 people rated it and 1 gave it 4 stars or more, so this" in page.text
     assert unrated.status_code == 200 and "histogram" not in unrated.text
     assert not shelf(unrated, "liked") and "no ratings" in unrated.text
 
