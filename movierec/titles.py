@@ -59,9 +59,10 @@ FORMATS = frozenset(("v", "tv", "vg", "film", "movie", "series", "miniseries"))
 
 def split_title(text: str) -> tuple[list[str], int | None]:
     "The names in a title, as people say them, the main one first; and its year."
-    base, behind = re.fullmatch(r"(.*?)((?:\s*\([^()]*\))*)\s*", text, re.S).groups()
+    behind = re.search(r"(?:\s*\([^()]*\))*\s*$", text)
+    base = text[: behind.start()] if behind else text
     names, year = [base] if plain(base) else [], None
-    for part in re.findall(r"\(([^()]*)\)", behind):
+    for part in re.findall(r"\(([^()]*)\)", text[len(base) :]):
         words = plain(part).split()
         dates = [word for word in words if re.fullmatch("[0-9]{4}", word)]
         if names and words and FORMATS.issuperset(set(words) - set(dates)):

@@ -110,7 +110,8 @@ def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(
     page.locator("canvas").scroll_into_view_if_needed()
     settled(page)
     near = page.locator("[data-map]").get_attribute("data-near").split()
-    assert near == [str(item["movie_id"]) for item in recommender.similar(50, 12).items]
+    items = recommender.similar(50, 12, "content").items
+    assert near == [str(item["movie_id"]) for item in items]
     box = page.locator("canvas").bounding_box()
     page.locator("canvas").focus()
     wheel = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -343,6 +343,12 @@ def titles(text):
     ]
 
 
+def shelf(page, name):
+    "The HTML of a section of a page, or nothing."
+    found = re.search(rf'<section class="{name}".*?</section>', page.text, re.DOTALL)
+    return found[0] if found else ""
+
+
 def test_the_first_page_has_somewhere_to_begin(client):
     page = client.get("/")
     assert page.status_code == 200
@@ -415,11 +421,11 @@ def test_other_searches_say_what_was_found(client, text, said, first):
 def test_a_films_page_shows_what_the_api_answers(client, query):
     page = client.get(f"/movies/50{query}")
     asked = "?k=12&" + query.removeprefix("?").replace("genre=&year_from=", "")
-    items = client.get(
-        f"/api/v1/movies/50/similar{asked if 'k=30' not in query else query}"
-    ).json["items"]
+    asked = asked if "k=30" not in query else query
+    asked += "" if "method" in query else "&method=content"
+    items = client.get(f"/api/v1/movies/50/similar{asked}").json["items"]
     assert page.status_code == 200
-    assert titles(page.text) == [
+    assert titles(shelf(page, "similar")) == [
         said_title(item["title"], item["year"])[0] for item in items
     ]
     assert all(item["why"].replace("'", "&#39;") in page.text for item in items)
@@ -430,7 +436,8 @@ def test_the_switch_keeps_the_filters(client):
         "&amp;", "&"
     )
     assert (
-        'href="/movies/50?genre=Comedy&genre=War&year_from=1990&method=jaccard"' in text
+        'href="/movies/50?genre=Comedy&genre=War&year_from=1990&method=jaccard#similar"'
+        in text
     )
     assert text.count(" checked") == 2 and 'value="1990"' in text
 
@@ -504,11 +511,10 @@ def test_no_page_grows_beyond_all_bounds(client, recommender):
     ]
     sizes = {path: static + len(client.get(path).data) for path in paths}
     assert max(sizes.values()) < 100_000, max(sizes.items(), key=lambda item: item[1])
-    assert client.get("/movies/50?k=12").text.count('class="film-link"') == 12
-    assert (
-        client.get("/movies/50?k=100").text.count('class="film-link"')
-        == web.MOST_PER_FILM
-    )
+    for k, shown in ((12, 12), (100, web.MOST_PER_FILM)):
+        page = client.get(f"/movies/50?k={k}")
+        assert len(titles(shelf(page, "similar"))) == shown
+        assert len(titles(shelf(page, "liked"))) == web.PER_FILM
 
 
 def test_no_film_passes_the_filters(client):
@@ -522,6 +528,114 @@ def test_a_film_that_stands_twice_says_so(client):
         and 'href="/movies/246"' in client.get("/movies/268").text
     )
     assert "it is also" not in client.get("/movies/1").text
+
+
+def test_the_first_shelf_counts_who_loved_both(client, recommender, dataset):
+    page = client.get("/movies/50?genre=Western")  # which is for the second shelf
+    items = recommender.similar(50, 12, "liked").items
+    first = shelf(page, "liked")
+    assert titles(first) == [said_title(i["title"], i["year"])[0] for i in items]
+    loved = dataset.ratings.filter(pl.col("rating") >= 4)
+    people = loved.group_by("movie_id").agg("user_id")
+    people = {movie_id: set(users) for movie_id, users in people.rows()}
+    rated = dataset.ratings.filter(pl.col("movie_id") == 50)
+    assert f"{len(people[50])} of the {len(rated)} people who rated it" in first
+    for item in items:
+        both = len(people[50] & people[item["movie_id"]])
+        assert f"loved by {both} of these {len(people[50])}" in first
+
+
+def test_what_people_loved_can_be_filtered_too(client, recommender):
+    page = client.get("/movies/50?method=liked&genre=Western&k=5")
+    items = recommender.similar(50, 5, "liked", genres=["Western"]).items
+    names = [said_title(item["title"], item["year"])[0] for item in items]
+    assert titles(shelf(page, "similar")) == names
+    assert "People who loved this also loved" in shelf(page, "similar")
+    assert not shelf(page, "liked")
+
+
+@pytest.mark.parametrize(
+    ("movie_id", "heading", "said"),
+    [
+        (50, "People who loved this also loved", "501 of the 583 people"),
+        (1682, "Films for the same people", "Only 1 person rated it, so this list"),
+        (267, "People who loved this", "9 people rated it and 5 gave it 4 stars"),
+        (104, "Films for the same people", "Only 5 people rated it, so this list"),
+        (1407, "Films for the same people", "None of the 20 people who rated it"),
+    ],
+)
+def test_how_many_people_a_shelf_rests_on(client, movie_id, heading, said):
+    first = shelf(client.get(f"/movies/{movie_id}"), "liked")
+    assert heading in first and said in first
+
+
+def test_a_films_page_tells_what_people_gave(client, dataset):
+    stars = dataset.ratings.filter(pl.col("movie_id") == 1)["rating"]
+    facts = client.get("/movies/1").text
+    said = [
+        f"{n} star{'s' * (n > 1)}: {(stars == n).sum()} of 452" for n in range(1, 6)
+    ]
+    assert f'aria-label="{", ".join(said[::-1])}"' in facts
+    assert f'"average">{stars.mean():.1f}</b> of 5 stars on average, 452' in facts
+
+
+def test_bars_are_shown_where_they_tell_something(client):
+    assert client.get("/movies/50?method=content").text.count('class="score"') == 12
+    assert 'class="score"' not in client.get("/movies/1?method=content&k=3").text
+    assert 'class="score"' not in shelf(client.get("/movies/50"), "liked")
+
+
+def test_a_films_page_leads_to_its_makers_and_its_series(client):
+    text = html.unescape(client.get("/movies/11").text)
+    assert "Also known as <bdi>Se7en</bdi>" in text
+    for name in ("David+Fincher", "Morgan+Freeman"):
+        assert f'href="/?q=by:{name}"' in text
+    series = client.get("/movies/183").text  # Alien
+    names = re.search(r"See also (.*?)</p>", series)[1]
+    assert re.findall(r"/movies/(\d+)", names)[:1] == ["176"]
+    assert "See also" not in client.get("/movies/1").text
+
+
+def films_of_one(tmp_path, ratings=None):
+    "A client for three films, of which one has no genre."
+    movies = pl.DataFrame(
+        {
+            "movie_id": [1, 2, 3],
+            "title": ["One (1990)", "Two (1991)", "Three (1992)"],
+            "year": [1990, 1991, None],
+            "genres": [["x"], ["x", "y"], []],
+        },
+        schema_overrides={"genres": pl.List(pl.String)},
+    )
+    rec = Recommender.from_tables(movies, ratings)
+    save_version(tmp_path / "artifacts", "v1.0.0", rec)
+    return client_for(tmp_path / "artifacts")
+
+
+def test_a_films_page_without_ratings_or_makers(tmp_path):
+    client = films_of_one(tmp_path)
+    page, alone = client.get("/movies/1"), client.get("/movies/3")
+    assert titles(shelf(page, "similar")) == ["Two"]
+    for each in (page, alone):
+        assert each.status_code == 200 and not shelf(each, "liked")
+        assert "no ratings" in each.text and "histogram" not in each.text
+        assert 'class="makers"' not in each.text
+    assert "No other film has anything in common" in alone.text
+    wrong = client.get("/movies/1?method=liked")
+    assert wrong.status_code == 400 and "has learned from no ratings" in wrong.text
+
+
+def test_half_stars_are_counted_apart_and_a_film_may_have_no_rating(tmp_path):
+    ratings = pl.DataFrame(
+        {"user_id": [1, 2, 1], "movie_id": [1, 1, 2], "rating": [3.5, 5, 4]}
+    )
+    client = films_of_one(tmp_path, ratings)
+    page, unrated = client.get("/movies/1"), client.get("/movies/3")
+    assert "5 stars: 1 of 2, 4.5 stars: 0 of 2" in page.text
+    assert "0.5 stars: 0 of 2" in page.text and ">4.2</b> of 5 stars" in page.text
+    assert "Only 2 people rated it and 1 gave it 4 stars or more, so this" in page.text
+    assert unrated.status_code == 200 and "histogram" not in unrated.text
+    assert not shelf(unrated, "liked") and "no ratings" in unrated.text
 
 
 def test_the_footer_names_source_licence_and_model(client, root, recommender):
