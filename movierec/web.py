@@ -345,7 +345,7 @@ def say_loved_too(
     return told
 
 # %% ../nbs/24_web.ipynb #a020ba65
-PER_FILM, MOST_PER_FILM = 12, 36  # films on a shelf: at first, and at most
+PER_FILM, MOST_PER_FILM = 12, 24  # films on a shelf: at first, and at most
 
 
 def describe_lovers(
@@ -438,7 +438,7 @@ def film_page(movie_id: str) -> Response:
         says=say_method(rec, method),
         given=given,
         asked=query.model_dump(exclude_defaults=True, exclude=without),
-        more=min(query.k + 2 * PER_FILM, MOST_PER_FILM),
+        more=MOST_PER_FILM,
         **describe_film(rec, row),
         **asked | {"items": chosen["items"] if chosen else asked["items"]},
     )
@@ -559,11 +559,15 @@ def for_you_why(movie_id: int) -> Response:
 def map_page() -> Response:
     "GET /map: all films on a map, one of them lit up, with those most like it."
     rec, given = current_model().recommender, filled_fields(["film"])
-    values: dict[str, Any] = {"movie": None, "near": []}
+    values: dict[str, Any] = {"movie": None, "liked": [], "alike": []}
     if given:
         name = name_in_path(given["film"][0], rec)
-        results = find_similar(rec, name, SimilarQuery(k=PER_FILM))
-        values = {"movie": results.movie, "near": results.items}
+        query = SimilarQuery(k=PER_FILM, method=kind_method(rec))
+        results = find_similar(rec, name, query)
+        values = {"movie": results.movie, "liked": [], "alike": results.items}
+        if LIKED in rec.neighbours:
+            by_people = SimilarQuery(k=PER_FILM, method=LIKED)
+            values["liked"] = find_similar(rec, name, by_people).items
     return render_page("map.html", genres=rec.catalogue.genres, **values)
 
 # %% ../nbs/24_web.ipynb #c078906e
@@ -580,7 +584,9 @@ def error_response(error: Exception) -> Response:
         return problem_response(error)
     log_failure(error)
     problem, untrained = describe_problem(error), isinstance(error, NoModel)
-    values = {"problem": problem, "untrained": untrained}
+    values = {"problem": problem, "untrained": untrained, "movies": []}
+    if problem["status"] == 404 and (model := answering_model()):
+        values["movies"] = list_movies(model.recommender, MoviesQuery(k=6))[1]
     response = render_page("message.html", problem["status"], **values)
     response.headers.extend(problem_headers(error))
     return response

@@ -95,7 +95,7 @@ def test_a_films_page_works_without_javascript(open_page, recommender):
     assert shown(page) == expected(recommender, 486, genres=["War"])
     page.get_by_role("link", name="No filters").click()
     page.get_by_role("link", name="Show more films").click()
-    assert shown(page) == expected(recommender, 486, k=36)
+    assert shown(page) == expected(recommender, 486, k=24)
     page.get_by_role("link", name="More of these, and filters").click()
     liked = expected(recommender, 486, method="liked")
     assert shown(page) == liked and shown(page, "liked") == []

@@ -91,7 +91,7 @@ def kept(page, kind):
 
 def test_for_you(open_page, recommender):
     page = open_page("/movies/100")
-    page.get_by_label("5 of 5").click()
+    page.get_by_label("5 of 5 stars").click()
     said = page.get_by_text("Kept. For you now knows 1 of your ratings.")
     said.get_by_role("link", name="For you").click()
     settle(page)
@@ -173,7 +173,7 @@ def test_a_films_page_stays_where_it_is_when_its_film_is_rated(open_page, option
     page.reload()
     settle(page)
     start = sum(page.evaluate("shifts"))
-    star = page.get_by_label("4 of 5")
+    star = page.get_by_label("4 of 5 stars")
     before = star.bounding_box()
     star.click()
     settle(page)
@@ -412,8 +412,8 @@ def test_a_browser_that_keeps_nothing_says_so_and_serves_until_one_leaves(
         context.add_init_script(refusal)
         page = context.new_page()
         page.goto("/movies/50")
-        page.get_by_label("5 of 5").click()
-        assert page.get_by_label("5 of 5").is_checked()
+        page.get_by_label("5 of 5 stars").click()
+        assert page.get_by_label("5 of 5 stars").is_checked()
         assert page.get_by_text("This browser keeps nothing for this site").is_visible()
         page.goto("/for-you")
         give(page, "Fargo", 5)

@@ -109,7 +109,7 @@ def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(
     page = open_page("/movies/50")
     page.locator("canvas").scroll_into_view_if_needed()
     settled(page)
-    near = page.locator("[data-map]").get_attribute("data-near").split()
+    near = page.locator("[data-map]").get_attribute("data-alike").split()
     items = recommender.similar(50, 12, "content").items
     assert near == [str(item["movie_id"]) for item in items]
     box = page.locator("canvas").bounding_box()

@@ -274,7 +274,7 @@ def test_links_join_by_id_alone(tmp_path, films):
 def test_a_film_s_page_and_the_api_say_who_made_it(trained_root):
     client = create_app(load_config(model={"dir": trained_root})).test_client()
     page = client.get("/movies/100").get_data(as_text=True)
-    assert "Directed by" in page and "https://www.imdb.com/title/tt0116282/" in page
+    assert "directed by" in page and "https://www.imdb.com/title/tt0116282/" in page
     assert 'href="/?q=by:Joel+Coen"' in page or "by:Joel%20Coen" in page
     theirs = client.get("/?q=by:Joel Coen").get_data(as_text=True)
     assert "by or with" in theirs and "Raising Arizona" in theirs

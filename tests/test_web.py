@@ -414,14 +414,14 @@ def test_other_searches_say_what_was_found(client, text, said, first):
         "",
         "?method=jaccard",
         "?genre=Comedy&genre=War&year_from=1990",
-        "?k=30",
+        "?k=20",
         "?genre=&year_from=",
     ],
 )
 def test_a_films_page_shows_what_the_api_answers(client, query):
     page = client.get(f"/movies/50{query}")
     asked = "?k=12&" + query.removeprefix("?").replace("genre=&year_from=", "")
-    asked = asked if "k=30" not in query else query
+    asked = asked if "k=20" not in query else query
     asked += "" if "method" in query else "&method=content"
     items = client.get(f"/api/v1/movies/50/similar{asked}").json["items"]
     assert page.status_code == 200

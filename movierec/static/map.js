@@ -4,7 +4,7 @@
 async function drawMap(map) {
   const sheet = map.querySelector(".sheet"), canvas = map.querySelector("canvas"), pointed = map.querySelector(".pointed")
   const context = canvas.getContext("2d"), buttons = [...map.querySelectorAll(".legend button")]
-  const here = map.dataset.film, near = new Set(map.dataset.near.split(" ").filter(Boolean))
+  const here = map.dataset.film, [liked, alike] = [map.dataset.liked, map.dataset.alike].map(near => new Set(near.split(" ").filter(Boolean)))
   let films, box, view, colours, chosen = null, over = -1, waiting = false
 
   try {
@@ -18,7 +18,10 @@ async function drawMap(map) {
   sheet.hidden = map.querySelector(".legend").hidden = false
   const { x, y, movie_id: ids, title: titles, genres, genre_names: names } = films, n = ids.length
   box = { left: Math.min(...x) - 2, right: Math.max(...x) + 2, low: Math.min(...y) - 2, high: Math.max(...y) + 2 }
-  const lit = ids.map(id => (String(id) === here ? 2 : near.has(String(id)) ? 1 : 0))
+  const lit = ids.map(String).map(id => (id === here ? 2 : liked.has(id) || alike.has(id) ? 1 : 0)), self = ids.map(String).indexOf(here)
+  const discs = new Map()  // by genres: the films that have just these
+  genres.forEach((some, i) => discs.set(some.join(), [...(discs.get(some.join()) || []), i]))
+  const large = [...discs.values()].filter(disc => disc.length > n / 80 && genres[disc[0]].length).sort((a, b) => b.length - a.length)
   const focus = lit.some(Boolean)
 
   const style = () => {
@@ -53,19 +56,21 @@ async function drawMap(map) {
       context.fill()
     })
   }
-  function ring(i, radius, width) {
+  function ring(i, radius, width, broken = false) {
     const [px, py] = place(i)
     context.lineWidth = width
     context.strokeStyle = colours.ink
+    context.setLineDash(broken ? [3, 3] : [])
     context.beginPath()
     context.arc(px, py, radius, 0, 2 * Math.PI)
     context.stroke()
+    context.setLineDash([])
   }
-  function label(i, taken) {
-    const [px, py] = place(i), text = said(titles[i])
+  const label = (i, taken) => { const [px, py] = place(i); write(said(titles[i]), px, py - 26, taken) }
+  function write(text, px, top, taken) {
     context.font = `600 13px ${getComputedStyle(document.body).fontFamily}`
     const width = context.measureText(text).width, left = Math.min(Math.max(px - width / 2, 6), canvas.clientWidth - width - 6)
-    const top = py - 26
+    const py = top + 26
     if (top < 0 || px < 0 || px > canvas.clientWidth || py > canvas.clientHeight) return
     if (taken.some(([a, b, w]) => left < a + w && a < left + width && Math.abs(top - b) < 17)) return
     taken.push([left, top, width])
@@ -93,10 +98,18 @@ async function drawMap(map) {
         if (bright(i) === pass && px > -radius && py > -radius && px < width + radius && py < height + radius) dot(i, lit[i] ? Math.max(radius, 4) : radius)
       }
     }
-    for (let i = 0; i < n; i++) if (lit[i]) ring(i, Math.max(radius, 4) + 1 + lit[i], lit[i])
+    for (let i = 0; i < n; i++) {
+      const id = String(ids[i]), around = Math.max(radius, 4) + 1 + lit[i]
+      if (lit[i] > 1 || liked.has(id)) ring(i, around, lit[i] > 1 ? 2 : 1.5)
+      if (lit[i] === 1 && alike.has(id)) ring(i, around + (liked.has(id) ? 3 : 0), 1.5, true)
+    }
     if (over >= 0) ring(over, Math.max(radius, 4) + 3, 2)
     const order = [...Array(n).keys()].filter(i => lit[i]).sort((a, b) => lit[b] - lit[a])
     order.forEach(i => label(i, taken))
+    if (!focus && chosen === null && view.scale < 12) for (const disc of large) {  // what they are, before any is pointed at
+      const middle = of => disc.reduce((sum, i) => sum + of[i], 0) / disc.length
+      write(genres[disc[0]].map(genre => names[genre]).join(", "), view.x + view.scale * middle(x), view.y - view.scale * middle(y) - 9, taken)
+    }
     if (view.scale > 22) for (let i = 0; i < n; i++) if (bright(i) && !lit[i]) label(i, taken)
   }
 
@@ -148,7 +161,7 @@ async function drawMap(map) {
     if (event.key === "Enter" && over >= 0) openPage(over)
     else if (keys[event.key]) { event.preventDefault(); keys[event.key](); middle() }
   })
-  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) middle() })
+  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) { self < 0 ? middle() : point(self) } })
   map.querySelector('[data-zoom="in"]').addEventListener("click", () => zoom(1.6))
   map.querySelector('[data-zoom="out"]').addEventListener("click", () => zoom(1 / 1.6))
   map.querySelector('[data-zoom="all"]').addEventListener("click", () => { all(); draw() })
@@ -156,6 +169,9 @@ async function drawMap(map) {
     const genre = names.indexOf(button.dataset.genre)
     chosen = chosen === genre ? null : genre
     buttons.forEach(other => other.setAttribute("aria-pressed", names.indexOf(other.dataset.genre) === chosen))
+    const many = genres.filter(some => some.includes(chosen)).length
+    over = -1
+    pointed.textContent = chosen === null ? "" : `${button.dataset.genre}: ${many} film${many === 1 ? "" : "s"}`
     draw()
   }))
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { style(); draw() })
