@@ -160,3 +160,30 @@ def test_a_map_that_cant_be_loaded_says_so(browser, server):
         page.goto("/map")
         assert page.get_by_role("alert").get_by_text("be loaded just now").is_visible()
         assert not page.locator(".legend").is_visible()
+
+
+def test_a_press_on_a_genre_says_what_it_holds_where_it_is_pressed(
+    open_page, recommender
+):
+    page = open_page("/map", viewport={"width": 390, "height": 844})
+    settled(page)
+    button = page.get_by_role("button", name="Horror")
+    button.scroll_into_view_if_needed()
+    before, scrolled = button.bounding_box(), page.evaluate("scrollY")
+    button.click()
+    many = int(recommender.catalogue.has_genre["Horror"].sum())
+    assert page.locator(".pointed").inner_text() == f"Horror: {many} films"
+    assert abs(button.bounding_box()["y"] - before["y"]) < 2
+    assert page.evaluate("scrollY") == scrolled
+
+
+def test_by_keyboard_the_map_starts_at_its_film(open_page):
+    page = open_page("/map?film=50")
+    settled(page)
+    tab_to(page, page.locator("canvas"))
+    assert page.locator(".pointed").inner_text().startswith("Star Wars 1977")
+    liked, alike = (
+        page.locator("[data-map]").get_attribute(f"data-{name}").split()
+        for name in ("liked", "alike")
+    )
+    assert len(liked) == len(alike) == 12 and liked != alike

@@ -517,6 +517,13 @@ def test_no_page_grows_beyond_all_bounds(client, recommender):
         assert len(titles(shelf(page, "liked"))) == web.PER_FILM
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/movies/99999", "/movies/no such film"])
+def test_a_missing_page_goes_on_with_a_search_and_films(client, path):
+    page = client.get(path)
+    assert page.status_code == 404 and len(titles(page.text)) == 6
+    assert 'role="search"' in page.text
+
+
 def test_no_film_passes_the_filters(client):
     page = client.get("/movies/1?year_to=1900")
     assert page.status_code == 200 and "No film that passes the filters" in page.text
