@@ -447,22 +447,3 @@ def test_axe_finds_nothing_where_there_is_no_model_or_all_went_wrong(
             assert page.get_by_role("heading", level=1).inner_text() == heading
             results = Axe().run(page)
             assert results.violations_count == 0, results.generate_report()
-
-
-CUT_OFF = """[...document.querySelectorAll('.lettering')].filter(letters =>
-  letters.scrollHeight > letters.clientHeight + 1 ||
-  letters.scrollWidth > letters.clientWidth + 1
-).map(letters => letters.innerText)"""
-
-
-def test_no_poster_cuts_its_title_off(open_page):
-    page = open_page("/?genre=Documentary")
-    for path in (
-        "/?genre=Documentary",
-        "/?genre=Sci-Fi",
-        "/?genre=Musical",
-        "/?year_to=1945",
-        "/movies/1184",
-    ):
-        page.goto(path)
-        assert page.evaluate(CUT_OFF) == []
