@@ -1140,3 +1140,11 @@ def test_a_catalogue_without_ratings_cant_recommend_and_says_so(tmp_path, recomm
         response.status_code == 400
         and "learned from no ratings" in response.json["detail"]
     )
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/movies/0", "/map?film=no+such+film"])
+def test_where_something_is_missing_there_are_films_to_go_on_with(client, path):
+    response = client.get(path)
+    assert response.status_code == 404
+    assert response.text.count('class="film-link"') == 6
+    assert response.text.count('role="search"') == 1

@@ -93,7 +93,7 @@ async function drawMap(map) {
     const size = Math.round(Math.min(18, 9 + across / 14)), step = size * 1.1, high = step * disc.lines.length
     context.font = `600 ${size}px ${family}`
     const widths = disc.lines.map(line => context.measureText(line).width), width = Math.max(...widths), left = px - width / 2, top = py - high / 2
-    if (across < 34 || width > across * 1.6 || left < 0 || left + width > canvas.clientWidth || top < 0 || top + high > canvas.clientHeight) return
+    if (across < 34 || width > across * 2 || left < 0 || left + width > canvas.clientWidth || top < 0 || top + high > canvas.clientHeight) return
     if (taken.some(([a, b, w, h]) => left < a + w && a < left + width && top < b + h && b < top + high)) return
     taken.push([left, top, width, high])
     disc.lines.forEach((line, k) => write(line, px - widths[k] / 2, top + step * (k + 0.82), 5))
