@@ -8,15 +8,18 @@ async function drawMap(map) {
   const liked = listed("liked"), alike = listed("alike")
   let films, box, view, colours, chosen = null, lighted = "", over = -1, waiting = false
 
+  const show = yes => map.querySelectorAll(".sheet, .legend, .key").forEach(part => { part.hidden = !yes })
+  show(true)  // at once, so that nothing moves when the films come
   try {
     const answer = await fetch(map.dataset.map)
     if (!answer.ok) throw new Error(answer.status)
     films = await answer.json()
   } catch {
+    show(false)
+    map.dataset.ready = 0
     map.prepend(notice("The map can’t be loaded just now."))
     return
   }
-  map.querySelectorAll(".sheet, .legend, .key").forEach(part => { part.hidden = false })
   const { x, y, movie_id: ids, title: titles, genres, genre_names: names } = films, n = ids.length
   box = { left: Math.min(...x) - 2, right: Math.max(...x) + 2, low: Math.min(...y) - 2, high: Math.max(...y) + 2 }
   const lit = ids.map(id => (String(id) === here ? 2 : liked.has(String(id)) || alike.has(String(id)) ? 1 : 0))
