@@ -7,8 +7,8 @@ __all__ = ['LETTER_SIZES', 'LINE_WIDTH', 'LINES_HEIGHT', 'EM_WIDTHS', 'ERAS', 'C
            'PER_PAGE', 'PER_FILM', 'MOST_PER_FILM', 'said_title', 'em_width', 'letter_size', 'describe_poster',
            'read_motifs', 'choose_motif', 'render_page', 'find_films', 'filled_fields', 'in_words', 'catalogue_form',
            'list_page', 'redirect_to_film', 'named_page', 'search_page', 'home_page', 'say_method', 'ask_similar',
-           'film_page', 'for_you_page', 'keep_known', 'for_you_list', 'map_page', 'api_page', 'error_response',
-           'set_up_templates', 'create_app']
+           'film_page', 'for_you_page', 'keep_known', 'for_you_list', 'map_page', 'api_page', 'films_to_go_on_with',
+           'error_response', 'set_up_templates', 'create_app']
 
 # %% ../nbs/24_web.ipynb #2566afd1
 import json
@@ -42,7 +42,7 @@ from movierec.api import (
     read_document,
     year_range,
 )
-from .artifacts import NoModel
+from .artifacts import ArtifactError, NoModel
 from .catalogue import NAMED_SO, genre_called
 from .config import Config, ConfigError, QueryError, load_config
 from .recommender import Recommender
@@ -381,6 +381,14 @@ def api_page() -> Response:
     return render_page("api.html", document=document, host=host)
 
 # %% ../nbs/24_web.ipynb #d0965e22
+def films_to_go_on_with() -> list[dict[str, Any]]:
+    "A few films that most people know; none without a model."
+    try:
+        return list_movies(current_model().recommender, MoviesQuery(k=6))[1]
+    except ArtifactError:
+        return []
+
+
 def error_response(error: Exception) -> Response:
     "The answer to a request that failed."
     if request.path.startswith("/api/"):
@@ -388,8 +396,8 @@ def error_response(error: Exception) -> Response:
     log_failure(error)
     problem, untrained = describe_problem(error), isinstance(error, NoModel)
     values = {"problem": problem, "untrained": untrained}
-    if problem["status"] < 500 and (model := answering_model()):
-        values["movies"] = list_movies(model.recommender, MoviesQuery(k=6))[1]
+    if problem["status"] < 500:
+        values["movies"] = films_to_go_on_with()
     response = render_page("message.html", problem["status"], **values)
     response.headers.extend(problem_headers(error))
     return response

@@ -1142,6 +1142,11 @@ def test_a_catalogue_without_ratings_cant_recommend_and_says_so(tmp_path, recomm
     )
 
 
+def test_a_wrong_address_before_there_is_a_model_is_a_page_too(tmp_path):
+    response = client_for(tmp_path / "artifacts").get("/nothing")
+    assert response.status_code == 404 and 'role="search"' in response.text
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/movies/0", "/map?film=no+such+film"])
 def test_where_something_is_missing_there_are_films_to_go_on_with(client, path):
     response = client.get(path)
