@@ -23,7 +23,7 @@ from .data import RELEVANT
 from .titles import join_words, split_title
 
 # %% ../nbs/15_answers.ipynb #1d6d3b65
-def said_title(title: str, year: int | None) -> tuple[str, str]:
+def said_title(title: str) -> tuple[str, str]:
     "A title as people say it, and its other names: 'Seven' and 'Se7en'."
     (name, *others), _ = split_title(title)
     return name or title, ", ".join(others)
@@ -34,7 +34,7 @@ def spoken_names(catalogue: Catalogue) -> list[str]:
     "Each movie's name, with its year where another film has the same name; (movies,)."
     years = [movie["year"] for movie in catalogue.records]
     titles = zip(catalogue.titles, years, strict=True)
-    names = [said_title(title, year)[0] for title, year in titles]
+    names = [said_title(title)[0] for title, year in titles]
     films = dict(zip(catalogue.film_of.tolist(), names, strict=True))
     counts = Counter(films.values())
     return [

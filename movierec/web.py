@@ -10,7 +10,8 @@ __all__ = ['LETTER_SIZES', 'LINE_WIDTH', 'LINES_HEIGHT', 'EM_WIDTHS', 'ERAS', 'C
            'home_page', 'say_method', 'kind_method', 'say_lovers', 'say_loved_too', 'describe_lovers',
            'count_same_genres', 'describe_film', 'scores_tell', 'ask_similar', 'film_page', 'QuestionBody', 'known_ids',
            'ask_about', 'for_you_page', 'rated_recommender', 'for_you_films', 'keep_known', 'for_you_list',
-           'shorten_sum', 'for_you_why', 'map_page', 'api_page', 'error_response', 'set_up_templates', 'create_app']
+           'shorten_sum', 'for_you_why', 'map_page', 'api_page', 'films_to_go_on_with', 'error_response',
+           'set_up_templates', 'create_app']
 
 # %% ../nbs/24_web.ipynb #2566afd1
 import json
@@ -53,7 +54,7 @@ from movierec.api import (
     read_document,
     year_range,
 )
-from .artifacts import NoModel
+from .artifacts import ArtifactError, NoModel
 from .catalogue import NAMED_SO, SAID_OF_PEOPLE, genre_called
 from .config import Config, ConfigError, QueryError, load_config
 from .likeness import LEAST_RATERS, RatingSummary, count_both, summarise_ratings
@@ -83,7 +84,7 @@ EM_WIDTHS = {"fijlrtI.,:;'!-()": 0.47, "mwMW@%&": 1.12}  # the others are as wid
 def em_width(word: str) -> float:
     "How wide a word is in a wide, bold font, in ems."
     widths = {letter: em for letters, em in EM_WIDTHS.items() for letter in letters}
-    return sum(widths.get(c, 0.85 if c.isupper() else 0.73) for c in word)
+    return sum(widths.get(c, 0.86 if c.isupper() else 0.73) for c in word)
 
 
 def letter_size(name: str) -> int:
@@ -107,7 +108,7 @@ CUTS, SHIFTS = 6, 3  # arrangements of colours, and steps of hue
 
 def describe_poster(movie: Mapping[str, Any]) -> dict[str, Any]:
     "What the template needs to draw a film; at least one genre, the first to draw."
-    name, others = said_title(movie["title"], movie["year"])
+    name, others = said_title(movie["title"])
     year = 9999 if movie["year"] is None else movie["year"]
     era = next((era for until, era in ERAS if year <= until), "late")
     genres = movie["genres"] or ["unknown"]
@@ -312,12 +313,15 @@ def say_lovers(rec: Recommender, row: int, summary: RatingSummary) -> str:
     "On how many people the films that go with a film rest, in a sentence or two."
     n, credits = sum(summary.counts.values()), rec.catalogue.credits(row)
     made = any(credits.get(part) for part in SAID_OF_PEOPLE)
-    leans = f"so this list leans on genres{' and makers' if made else ''}."
+    besides = "genres and makers count" if made else "genres count"
+    uncertain = f"so this list is uncertain; {besides} in it too."
     if n < LEAST_RATERS:
         loved = f" and {summary.loved} gave it 4 stars or more" if summary.loved else ""
-        return f"Only {n} {'person' if n == 1 else 'people'} rated it{loved}, {leans}"
+        return (
+            f"Only {n} {'person' if n == 1 else 'people'} rated it{loved}, {uncertain}"
+        )
     if not summary.loved:
-        return f"None of the {n:,} people who rated it gave it 4 stars or more, {leans}"
+        return f"None of the {n:,} who rated it gave it 4 stars or more, {uncertain}"
     return (
         f"{summary.loved:,} of the {n:,} people who rated it loved it: they gave it "
         "4 stars or more. Below each film stands how many of them loved it too."
@@ -372,7 +376,7 @@ def count_same_genres(rec: Recommender, row: int) -> int:
     "How many films have exactly the genres of a film, itself among them."
     mine, has_genre = rec.catalogue.records[row]["genres"], rec.catalogue.has_genre
     same = [has == (genre in mine) for genre, has in has_genre.items()]
-    return int(np.all(same, axis=0).sum())
+    return len(np.unique(rec.catalogue.film_of[np.all(same, axis=0)]))
 
 
 def describe_film(rec: Recommender, row: int) -> dict[str, Any]:
@@ -557,17 +561,16 @@ def for_you_why(movie_id: int) -> Response:
 
 # %% ../nbs/24_web.ipynb #3602b988
 def map_page() -> Response:
-    "GET /map: all films on a map, one of them lit up, with those most like it."
+    "GET /map: all films on a map; one of them lit up, and those like it in two ways."
     rec, given = current_model().recommender, filled_fields(["film"])
     values: dict[str, Any] = {"movie": None, "liked": [], "alike": []}
     if given:
         name = name_in_path(given["film"][0], rec)
-        query = SimilarQuery(k=PER_FILM, method=kind_method(rec))
-        results = find_similar(rec, name, query)
-        values = {"movie": results.movie, "liked": [], "alike": results.items}
-        if LIKED in rec.neighbours:
-            by_people = SimilarQuery(k=PER_FILM, method=LIKED)
-            values["liked"] = find_similar(rec, name, by_people).items
+        for said, method in (("liked", LIKED), ("alike", kind_method(rec))):
+            if method in rec.neighbours:
+                query = SimilarQuery(k=PER_FILM, method=method)
+                results = find_similar(rec, name, query)
+                values |= {"movie": results.movie, said: results.items}
     return render_page("map.html", genres=rec.catalogue.genres, **values)
 
 # %% ../nbs/24_web.ipynb #c078906e
@@ -578,15 +581,23 @@ def api_page() -> Response:
     return render_page("api.html", document=document, host=host)
 
 # %% ../nbs/24_web.ipynb #d0965e22
+def films_to_go_on_with() -> list[dict[str, Any]]:
+    "A few films that most people know; none without a model."
+    try:
+        return list_movies(current_model().recommender, MoviesQuery(k=6))[1]
+    except ArtifactError:
+        return []
+
+
 def error_response(error: Exception) -> Response:
     "The answer to a request that failed."
     if request.path.startswith("/api/"):
         return problem_response(error)
     log_failure(error)
     problem, untrained = describe_problem(error), isinstance(error, NoModel)
-    values = {"problem": problem, "untrained": untrained, "movies": []}
-    if problem["status"] == 404 and (model := answering_model()):
-        values["movies"] = list_movies(model.recommender, MoviesQuery(k=6))[1]
+    values = {"problem": problem, "untrained": untrained}
+    if problem["status"] < 500:
+        values["movies"] = films_to_go_on_with()
     response = render_page("message.html", problem["status"], **values)
     response.headers.extend(problem_headers(error))
     return response

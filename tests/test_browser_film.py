@@ -12,7 +12,7 @@ FILMS = (1, 11, 50, 104, 267, 268, 1682)
 
 def names(items):
     "The titles of the items of a list, as the page says them."
-    return [said_title(item["title"], item["year"])[0] for item in items]
+    return [said_title(item["title"])[0] for item in items]
 
 
 def expected(recommender, movie_id, k=12, method="content", **question):

@@ -65,7 +65,7 @@ def asked(page):
 
 def names(results):
     "What a list that the recommender makes looks like."
-    return [said_title(item["title"], item["year"])[0] for item in results.items]
+    return [said_title(item["title"])[0] for item in results.items]
 
 
 def store(page, **kinds):
@@ -290,7 +290,7 @@ def test_filters_and_search(open_page, recommender):
     settle(page)
     allowed = recommender.catalogue.allowed(["Western"], (1950, 1969)).nonzero()[0]
     films = [recommender.catalogue.record(row) for row in allowed]
-    titles = {said_title(film["title"], film["year"])[0] for film in films}
+    titles = {said_title(film["title"])[0] for film in films}
     assert len(asked(page)) == 6 and set(asked(page)) <= titles
     page.get_by_label("Genre").select_option("Any")
     page.get_by_label("Made").select_option("Any year")
@@ -475,7 +475,7 @@ def test_many_ratings_are_matched_in_parts(open_page, recommender):
     page.on("request", lambda one: calls.append(one.url.endswith("/api/v1/matches")))
     films = recommender.movies.sort("n_ratings", descending=True).head(450)
     rows = films.select("title", "year").iter_rows()
-    lines = [(said_title(title, year)[0], year, 4) for title, year in rows]
+    lines = [(said_title(title)[0], year, 4) for title, year in rows]
     file = io.StringIO()
     csv.writer(file).writerows([("Name", "Year", "Rating"), *lines])
     read_file(page, file.getvalue())
@@ -518,7 +518,7 @@ def test_the_whole_sum_is_there_on_demand(open_page, recommender):
     page = open_page("/for-you")
     ratings = {50: 5, 100: 4, 7: 2, 258: 3, 286: 4, 288: 1, 294: 5, 1: 4}
     titles = recommender.movies.select("movie_id", "title").rows()
-    names_of = {i: said_title(t, int(t[-5:-1]))[0] for i, t in titles if i in ratings}
+    names_of = {i: said_title(t)[0] for i, t in titles if i in ratings}
     entries = {i: {"title": names_of[i], "stars": n} for i, n in ratings.items()}
     store(page, ratings=json.dumps(entries))
     first = page.locator(".picks > li").first

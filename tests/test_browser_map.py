@@ -1,5 +1,9 @@
 "The map of all films, in a real Chromium."
 
+from itertools import combinations
+
+import numpy as np
+import pytest
 from conftest import tab_to
 
 # How many pixels of the map are not empty, and how many of the colour of a genre.
@@ -109,9 +113,10 @@ def test_the_map_lights_up_a_film_and_its_neighbours_and_leads_on(
     page = open_page("/movies/50")
     page.locator("canvas").scroll_into_view_if_needed()
     settled(page)
-    near = page.locator("[data-map]").get_attribute("data-alike").split()
-    items = recommender.similar(50, 12, "content").items
-    assert near == [str(item["movie_id"]) for item in items]
+    for name, method in (("liked", "liked"), ("alike", "content")):
+        near = page.locator("[data-map]").get_attribute(f"data-{name}").split()
+        items = recommender.similar(50, 12, method).items
+        assert near == [str(item["movie_id"]) for item in items]
     box = page.locator("canvas").bounding_box()
     page.locator("canvas").focus()
     wheel = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -162,28 +167,148 @@ def test_a_map_that_cant_be_loaded_says_so(browser, server):
         assert not page.locator(".legend").is_visible()
 
 
-def test_a_press_on_a_genre_says_what_it_holds_where_it_is_pressed(
-    open_page, recommender
-):
-    page = open_page("/map", viewport={"width": 390, "height": 844})
-    settled(page)
-    button = page.get_by_role("button", name="Horror")
-    button.scroll_into_view_if_needed()
-    before, scrolled = button.bounding_box(), page.evaluate("scrollY")
-    button.click()
-    many = int(recommender.catalogue.has_genre["Horror"].sum())
-    assert page.locator(".pointed").inner_text() == f"Horror: {many} films"
-    assert abs(button.bounding_box()["y"] - before["y"]) < 2
-    assert page.evaluate("scrollY") == scrolled
+def rings(page, name):
+    "The films of one of the lists that the map marks."
+    return page.locator("[data-map]").get_attribute(f"data-{name}").split()
 
 
-def test_by_keyboard_the_map_starts_at_its_film(open_page):
+def test_the_map_of_a_film_tells_two_kinds_of_neighbours_apart(open_page, recommender):
     page = open_page("/map?film=50")
     settled(page)
-    tab_to(page, page.locator("canvas"))
-    assert page.locator(".pointed").inner_text().startswith("Star Wars 1977")
-    liked, alike = (
-        page.locator("[data-map]").get_attribute(f"data-{name}").split()
-        for name in ("liked", "alike")
+    kind = "content" if "content" in recommender.neighbours else "cosine"
+    for name, method in (("liked", "liked"), ("alike", kind)):
+        items = recommender.similar(50, 12, method).items
+        assert rings(page, name) == [str(item["movie_id"]) for item in items]
+    key = page.locator(".key").inner_text()
+    assert "liked by the same people" in key and "of the same kind" in key
+    assert open_page("/map").locator(".key").count() == 0
+
+
+@pytest.mark.parametrize("path", ["/map?film=50", "/movies/50"])
+def test_a_keyboard_begins_at_the_film_and_goes_from_there(open_page, path):
+    page = open_page(path)
+    settled(page)
+    page.locator(".legend button").last.focus()
+    page.keyboard.press("Tab")
+    pointed = page.locator(".pointed")
+    assert pointed.inner_text().startswith("Star Wars 1977")
+    page.keyboard.press("ArrowRight")
+    beside = pointed.inner_text()
+    assert beside and not beside.startswith("Star Wars")
+    page.keyboard.press("ArrowDown")
+    assert pointed.inner_text() not in ("", beside)
+
+
+@pytest.mark.parametrize("screen", [(390, 844), (1280, 900)])
+@pytest.mark.parametrize("path", ["/map", "/movies/50"])
+def test_what_a_press_does_is_seen_and_nothing_moves(open_page, screen, path):
+    page = open_page(path, viewport=dict(zip(("width", "height"), screen, strict=True)))
+    settled(page)
+    for control, said in (
+        (page.get_by_role("button", name="Horror"), "Horror: 92 films"),
+        (page.get_by_role("button", name="Zoom in"), "Horror: 92 films"),
+        (page.get_by_role("button", name="Horror"), "All 1,682 films"),
+    ):
+        control.scroll_into_view_if_needed()
+        before = control.bounding_box()
+        control.click()
+        settled(page)
+        after, status = control.bounding_box(), page.locator(".pointed")
+        assert abs(after["x"] - before["x"]) < 2 and abs(after["y"] - before["y"]) < 2
+        assert status.inner_text() == said
+    legend = page.locator(".legend").bounding_box()
+    sheet = page.locator(".sheet").bounding_box()
+    assert sheet["y"] + sheet["height"] - legend["y"] < screen[1]  # both in one view
+
+
+@pytest.mark.parametrize("path", ["/map", "/map?film=50", "/movies/50"])
+@pytest.mark.parametrize("screen", [(390, 844), (1280, 900)])
+def test_nothing_moves_when_the_map_comes(open_page, path, screen):
+    page = open_page(viewport=dict(zip(("width", "height"), screen, strict=True)))
+    page.add_init_script(
+        """window.shifted = 0
+        new PerformanceObserver(list => list.getEntries().forEach(entry => {
+          shifted += entry.value
+        })).observe({type: 'layout-shift', buffered: true})"""
     )
-    assert len(liked) == len(alike) == 12 and liked != alike
+    page.goto(path)
+    settled(page)
+    for name in ("Horror", "Zoom in", "Show the whole map"):
+        page.get_by_role("button", name=name).click()
+    settled(page)
+    assert page.evaluate("shifted") < 0.05
+
+
+def test_the_largest_discs_are_named_at_once(open_page):
+    for screen in ((390, 844), (1280, 900)):
+        page = open_page(viewport=dict(zip(("width", "height"), screen, strict=True)))
+        page.add_init_script(
+            """window.written = new Set()
+            const fill = CanvasRenderingContext2D.prototype.fillText
+            CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+              written.add(text)
+              return fill.call(this, text, ...rest)
+            }"""
+        )
+        page.goto("/map")
+        settled(page)
+        assert {"Drama", "Comedy", "Horror", "Romance"} <= set(
+            page.evaluate("[...written]")
+        )
+
+
+# The colours of the legend as they reach the screen, and how apart they look: distances
+# in OKLab (Ottosson 2020), for eyes without green cones too (Machado et al. 2009).
+COLOURS = """() => Object.fromEntries([...document.querySelectorAll('.legend button')]
+.map(button => {
+  const context = new OffscreenCanvas(1, 1).getContext('2d')
+  context.fillStyle = getComputedStyle(button.querySelector('i')).backgroundColor
+  context.fillRect(0, 0, 1, 1)
+  return [button.dataset.genre, [...context.getImageData(0, 0, 1, 1).data].slice(0, 3)]
+}))"""
+CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+NO_GREEN = np.array(
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
+FREQUENT = ("Drama", "Comedy", "Action", "Thriller", "Romance", "Horror", "Crime")
+
+
+def least_distance(colours, eyes):
+    "How apart the two most similar of some colours are, seen so."
+    rgb = np.array(list(colours)) / 255
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    seen = np.cbrt(np.clip(linear @ eyes.T, 0, 1) @ CONES.T) @ LAB.T
+    return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_genres_can_be_told_apart_by_their_colours(open_page, scheme):
+    page = open_page("/map", color_scheme=scheme)
+    settled(page)
+    colours = page.evaluate(COLOURS)
+    frequent = [colours[genre] for genre in FREQUENT]
+    found = [
+        round(float(least_distance(some, eyes)), 3)
+        for some in (colours.values(), frequent)
+        for eyes in (np.eye(3), NO_GREEN)
+    ]
+    assert all(a >= b for a, b in zip(found, (0.09, 0.04, 0.13, 0.06), strict=True)), (
+        found
+    )

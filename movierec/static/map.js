@@ -3,26 +3,31 @@
 
 async function drawMap(map) {
   const sheet = map.querySelector(".sheet"), canvas = map.querySelector("canvas"), pointed = map.querySelector(".pointed")
-  const context = canvas.getContext("2d"), buttons = [...map.querySelectorAll(".legend button")]
-  const here = map.dataset.film, [liked, alike] = [map.dataset.liked, map.dataset.alike].map(near => new Set(near.split(" ").filter(Boolean)))
-  let films, box, view, colours, chosen = null, over = -1, waiting = false
+  const context = canvas.getContext("2d"), buttons = [...map.querySelectorAll(".legend button")], family = getComputedStyle(document.body).fontFamily
+  const here = map.dataset.film, listed = name => new Set(map.dataset[name].split(" ").filter(Boolean))
+  const liked = listed("liked"), alike = listed("alike")
+  let films, box, view, colours, chosen = null, lighted = "", over = -1, waiting = false
 
+  const show = yes => map.querySelectorAll(".sheet, .legend, .key").forEach(part => { part.hidden = !yes })
+  show(true)  // at once, so that nothing moves when the films come
   try {
     const answer = await fetch(map.dataset.map)
     if (!answer.ok) throw new Error(answer.status)
     films = await answer.json()
   } catch {
+    show(false)
+    map.dataset.ready = 0
     map.prepend(notice("The map can’t be loaded just now."))
     return
   }
-  sheet.hidden = map.querySelector(".legend").hidden = false
   const { x, y, movie_id: ids, title: titles, genres, genre_names: names } = films, n = ids.length
   box = { left: Math.min(...x) - 2, right: Math.max(...x) + 2, low: Math.min(...y) - 2, high: Math.max(...y) + 2 }
-  const lit = ids.map(String).map(id => (id === here ? 2 : liked.has(id) || alike.has(id) ? 1 : 0)), self = ids.map(String).indexOf(here)
-  const discs = new Map()  // by genres: the films that have just these
+  const lit = ids.map(id => (String(id) === here ? 2 : liked.has(String(id)) || alike.has(String(id)) ? 1 : 0))
+  const focus = lit.some(Boolean), discs = new Map()  // of films with the same genres
   genres.forEach((some, i) => discs.set(some.join(), [...(discs.get(some.join()) || []), i]))
-  const large = [...discs.values()].filter(disc => disc.length > n / 80 && genres[disc[0]].length).sort((a, b) => b.length - a.length)
-  const focus = lit.some(Boolean)
+  const named = [...discs.values()].filter(disc => disc.length > 4 && genres[disc[0]].length).sort((a, b) => b.length - a.length).map(disc => ({
+    lines: genres[disc[0]].map(genre => names[genre]), count: disc.length, genres: genres[disc[0]],
+    x: disc.reduce((sum, i) => sum + x[i], 0) / disc.length, y: disc.reduce((sum, i) => sum + y[i], 0) / disc.length }))
 
   const style = () => {
     const of = (element, name) => getComputedStyle(element)[name]
@@ -42,6 +47,18 @@ async function drawMap(map) {
     draw()
   }
   const move = (dx, dy) => { view.x += dx; view.y += dy; draw() }
+  const go = (dx, dy) => {  // to the nearest film in a direction
+    if (over < 0) return middle()
+    let best = -1, least = Infinity
+    for (let i = 0; i < n; i++) {
+      const along = (x[i] - x[over]) * dx + (y[i] - y[over]) * dy, aside = Math.abs((x[i] - x[over]) * dy - (y[i] - y[over]) * dx)
+      if (along > 0.01 && aside <= along && along + 2 * aside < least) { best = i; least = along + 2 * aside }
+    }
+    if (best < 0) return
+    point(best)
+    const [px, py] = place(best), edge = 40
+    if (px < edge || py < edge || px > canvas.clientWidth - edge || py > canvas.clientHeight - edge) move(canvas.clientWidth / 2 - px, canvas.clientHeight / 2 - py)
+  }
   const middle = () => point(nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity))
   const openPage = i => { location.href = map.dataset.page + ids[i] }
   const draw = () => { if (!waiting) { waiting = true; requestAnimationFrame(paint) } }
@@ -56,30 +73,43 @@ async function drawMap(map) {
       context.fill()
     })
   }
-  function ring(i, radius, width, broken = false) {
+  function ring(i, radius, width, dashes = []) {
     const [px, py] = place(i)
+    context.setLineDash(dashes)
     context.lineWidth = width
     context.strokeStyle = colours.ink
-    context.setLineDash(broken ? [3, 3] : [])
     context.beginPath()
     context.arc(px, py, radius, 0, 2 * Math.PI)
     context.stroke()
     context.setLineDash([])
   }
-  const label = (i, taken) => { const [px, py] = place(i); write(said(titles[i]), px, py - 26, taken) }
-  function write(text, px, top, taken) {
-    context.font = `600 13px ${getComputedStyle(document.body).fontFamily}`
-    const width = context.measureText(text).width, left = Math.min(Math.max(px - width / 2, 6), canvas.clientWidth - width - 6)
-    const py = top + 26
-    if (top < 0 || px < 0 || px > canvas.clientWidth || py > canvas.clientHeight) return
-    if (taken.some(([a, b, w]) => left < a + w && a < left + width && Math.abs(top - b) < 17)) return
-    taken.push([left, top, width])
+  function write(text, left, base, ground = 4) {
     context.lineJoin = "round"
-    context.lineWidth = 4
+    context.lineWidth = ground
     context.strokeStyle = colours.paper
-    context.strokeText(text, left, top + 14)
+    context.strokeText(text, left, base)
     context.fillStyle = colours.ink
-    context.fillText(text, left, top + 14)
+    context.fillText(text, left, base)
+  }
+  function nameDisc(disc, taken) {
+    const px = view.x + view.scale * disc.x, py = view.y - view.scale * disc.y, across = 1.3 * view.scale * Math.sqrt(disc.count)
+    const size = Math.round(Math.min(18, 9 + across / 14)), step = size * 1.1, high = step * disc.lines.length
+    context.font = `600 ${size}px ${family}`
+    const widths = disc.lines.map(line => context.measureText(line).width), width = Math.max(...widths), left = px - width / 2, top = py - high / 2
+    if (across < 34 || width > across * 2 || left < 0 || left + width > canvas.clientWidth || top < 0 || top + high > canvas.clientHeight) return
+    if (taken.some(([a, b, w, h]) => left < a + w && a < left + width && top < b + h && b < top + high)) return
+    taken.push([left, top, width, high])
+    disc.lines.forEach((line, k) => write(line, px - widths[k] / 2, top + step * (k + 0.82), 5))
+  }
+  function label(i, taken) {
+    const [px, py] = place(i), text = said(titles[i])
+    context.font = `600 13px ${family}`
+    const width = context.measureText(text).width, left = Math.min(Math.max(px - width / 2, 6), canvas.clientWidth - width - 6)
+    const top = py - 26
+    if (top < 0 || px < 0 || px > canvas.clientWidth || py > canvas.clientHeight) return
+    if (taken.some(([a, b, w, h]) => left < a + w && a < left + width && top < b + h && b < top + 17)) return
+    taken.push([left, top, width, 17])
+    write(text, left, top + 14)
   }
 
   function paint() {
@@ -99,18 +129,16 @@ async function drawMap(map) {
       }
     }
     for (let i = 0; i < n; i++) {
-      const id = String(ids[i]), around = Math.max(radius, 4) + 1 + lit[i]
-      if (lit[i] > 1 || liked.has(id)) ring(i, around, lit[i] > 1 ? 2 : 1.5)
-      if (lit[i] === 1 && alike.has(id)) ring(i, around + (liked.has(id) ? 3 : 0), 1.5, true)
+      const around = Math.max(radius, 4) + 2
+      if (lit[i] === 2) { ring(i, around, 3); ring(i, around + 5, 2) }
+      else if (liked.has(String(ids[i]))) ring(i, around, 3)
+      if (alike.has(String(ids[i]))) ring(i, around + 4, 1.5, [3, 3])
     }
     if (over >= 0) ring(over, Math.max(radius, 4) + 3, 2)
     const order = [...Array(n).keys()].filter(i => lit[i]).sort((a, b) => lit[b] - lit[a])
     order.forEach(i => label(i, taken))
-    if (!focus && chosen === null && view.scale < 12) for (const disc of large) {  // what they are, before any is pointed at
-      const middle = of => disc.reduce((sum, i) => sum + of[i], 0) / disc.length
-      write(genres[disc[0]].map(genre => names[genre]).join(", "), view.x + view.scale * middle(x), view.y - view.scale * middle(y) - 9, taken)
-    }
-    if (view.scale > 22) for (let i = 0; i < n; i++) if (bright(i) && !lit[i]) label(i, taken)
+    if (view.scale <= 22) named.forEach(disc => { if (chosen === null || disc.genres.includes(chosen)) nameDisc(disc, taken) })
+    else for (let i = 0; i < n; i++) if (bright(i) && !lit[i]) label(i, taken)
   }
 
   function nearest(px, py, within = Math.max(view.scale * 0.6, 12)) {
@@ -124,7 +152,7 @@ async function drawMap(map) {
   function point(i) {
     if (i === over) return
     over = i
-    pointed.textContent = i < 0 ? "" : `${said(titles[i])} ${year(titles[i]) || ""} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
+    pointed.textContent = i < 0 ? lighted : `${said(titles[i])} ${year(titles[i]) || ""} · ${genres[i].map(g => names[g]).join(", ") || "no genre"}`
     draw()
   }
 
@@ -156,12 +184,13 @@ async function drawMap(map) {
   const within = map.matches(".within")  // a page, which the wheel scrolls unless the map has the focus
   canvas.addEventListener("wheel", event => { if (within && !event.ctrlKey && document.activeElement !== canvas) return; event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), ...at(event)) }, { passive: false })
   canvas.addEventListener("keydown", event => {
-    const step = 60, keys = { ArrowLeft: () => move(step, 0), ArrowRight: () => move(-step, 0), ArrowUp: () => move(0, step), ArrowDown: () => move(0, -step), "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => { all(); draw() } }
+    const closer = by => over < 0 ? zoom(by) : zoom(by, ...place(over))
+    const keys = { ArrowLeft: () => go(-1, 0), ArrowRight: () => go(1, 0), ArrowUp: () => go(0, 1), ArrowDown: () => go(0, -1), "+": () => closer(1.5), "=": () => closer(1.5), "-": () => closer(1 / 1.5), 0: () => { all(); draw() } }
     if (event.ctrlKey || event.metaKey) return
     if (event.key === "Enter" && over >= 0) openPage(over)
-    else if (keys[event.key]) { event.preventDefault(); keys[event.key](); middle() }
+    else if (keys[event.key]) { event.preventDefault(); keys[event.key]() }
   })
-  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) { self < 0 ? middle() : point(self) } })
+  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible") && over < 0) lit.includes(2) ? point(lit.indexOf(2)) : middle() })
   map.querySelector('[data-zoom="in"]').addEventListener("click", () => zoom(1.6))
   map.querySelector('[data-zoom="out"]').addEventListener("click", () => zoom(1 / 1.6))
   map.querySelector('[data-zoom="all"]').addEventListener("click", () => { all(); draw() })
@@ -169,9 +198,10 @@ async function drawMap(map) {
     const genre = names.indexOf(button.dataset.genre)
     chosen = chosen === genre ? null : genre
     buttons.forEach(other => other.setAttribute("aria-pressed", names.indexOf(other.dataset.genre) === chosen))
-    const many = genres.filter(some => some.includes(chosen)).length
+    const count = genres.filter(some => some.includes(chosen)).length
+    lighted = chosen === null ? "" : `${names[chosen]}: ${count.toLocaleString("en")} film${count === 1 ? "" : "s"}`
     over = -1
-    pointed.textContent = chosen === null ? "" : `${button.dataset.genre}: ${many} film${many === 1 ? "" : "s"}`
+    pointed.textContent = lighted || `All ${n.toLocaleString("en")} films`
     draw()
   }))
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { style(); draw() })
