@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE_COLUMNS', 'SAID_OF_PEOPLE', 'BY_PEOPLE',
-           'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'GOING_ON', 'with_rating_counts', 'tie_order', 'filter_mask',
-           'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded',
-           'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies', 'checked_ratings',
-           'list_genres', 'named_person', 'person_key', 'genre_called', 'SeriesName', 'series_name', 'same_series',
-           'find_series', 'copy_record', 'Catalogue', 'build_catalogue']
+           'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'NEAR_PERSON', 'MOST_WORDS', 'GOING_ON', 'with_rating_counts',
+           'tie_order', 'filter_mask', 'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings',
+           'look_up_excluded', 'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies',
+           'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key', 'last_words', 'nearest_people',
+           'genre_called', 'SeriesName', 'series_name', 'same_series', 'find_series', 'copy_record', 'Catalogue',
+           'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
@@ -21,10 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from .config import QueryError, show_value
 from .files import DataError
 from movierec.titles import (
+    FOUND,
+    LEAST_OF_WORD,
+    NEAR_WEIGHT,
     TitleIndex,
     check_text,
     first_of_each,
@@ -334,6 +340,32 @@ def person_key(name: pl.Expr) -> pl.Expr:
     words = bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
     return pl.concat_str(pl.lit(" "), words, pl.lit(" "))
 
+
+def text_key(text: str) -> str:
+    "What somebody typed, as `person_key`."
+    return pl.select(person_key(pl.lit(check_text(text)))).item()
+
+# %% ../nbs/05_catalogue.ipynb #5c170015
+NEAR_PERSON = 0.83  # names less alike than this are not near
+MOST_WORDS = 3  # of a name, that are compared
+
+
+def last_words(keys: Sequence[str]) -> list[list[str]]:
+    "Whole names, their last words, their last two, and so on to `MOST_WORDS`."
+    words = [key.split() for key in keys]
+    return [["".join(w[-n:]) for w in words] for n in range(MOST_WORDS + 1)]
+
+
+def nearest_people(key: str, ends: Sequence[Sequence[str]]) -> np.ndarray:
+    "(people,) how alike a text, as `person_key`, is to each name or its end; or 0."
+    words, near = key.split(), OSA.normalized_similarity
+    alike = np.zeros(len(ends[0]))
+    if len(text := "".join(words)) >= LEAST_OF_WORD:
+        for names in [ends[0], *ends[len(words) : len(words) + 1]]:
+            fits = process.cdist([text], names, scorer=near, score_cutoff=NEAR_PERSON)
+            alike = np.maximum(alike, fits[0])
+    return alike
+
 # %% ../nbs/05_catalogue.ipynb #05a00002
 def genre_called(text: str, genres: Sequence[str]) -> str | None:
     "The genre that a text names, in the singular or the plural; None if none."
@@ -528,21 +560,28 @@ class Catalogue:
         "The titles of some movies."
         return [self.titles[row] for row in rows.tolist()]
 
-    def made_by(self, text: str) -> tuple[np.ndarray, list[str]]:
-        "The films of people whose name has these words: rows, and their part in it."
-        typed = pl.DataFrame({"name": [check_text(text)]})
-        asked = typed.select(person_key(pl.col("name"))).item()
-        if len(asked.strip()) < LEAST_OF_NAME:
-            return np.array([], np.int64), []
-        fits = pl.col("key").str.contains(asked, literal=True)
-        named = self.people_by_key.filter(fits)["name"]
-        found = self.people.filter(pl.col("name").is_in(named.implode()))
+    @cached_property
+    def people_by_ending(self) -> list[list[str]]:
+        "The names of `people_by_key`, their last words, their last two, and so on."
+        return last_words(self.people_by_key["key"].to_list())
+
+    def films_of(self, names: Collection[str]) -> tuple[np.ndarray, list[str]]:
+        "The films of people: rows, and who had which part in it; directors first."
+        found = self.people.filter(pl.col("name").is_in(list(names)))
         part = {said: i for i, said in enumerate(SAID_OF_PEOPLE.values())}
         parts = found["said"].replace_strict(part, return_dtype=pl.Int64).to_numpy()
         rows = found["row"].to_numpy().astype(np.int64)
         order = np.lexsort((self.tie_place[rows], parts))
         said = found.select(pl.concat_str("said", "name", separator=" ")).to_series()
         return rows[order], said.gather(order).to_list()
+
+    def made_by(self, text: str) -> tuple[np.ndarray, list[str]]:
+        "The films of people whose name has these words: rows, and their part in it."
+        asked = text_key(text)
+        if len(asked.strip()) < LEAST_OF_NAME:
+            return np.array([], np.int64), []
+        fits = pl.col("key").str.contains(asked, literal=True)
+        return self.films_of(self.people_by_key.filter(fits)["name"].to_list())
 
     def search(
         self, text: str, k: int, allowed: np.ndarray | None = None
@@ -551,10 +590,15 @@ class Catalogue:
         rows, scores, names = np.array([], np.int64), np.array([]), list[str]()
         if (person := named_person(text)) is None:
             rows, scores, names = self.title_index.search(text, k, allowed)
-        theirs, said = self.made_by(person or text)
+        (theirs, said), fit = self.made_by(person or text), BY_PEOPLE
+        if not said and scores.max(initial=0) < FOUND:
+            alike = nearest_people(text_key(person or text), self.people_by_ending)
+            fit = round(NEAR_WEIGHT * float(alike.max(initial=0)), 2)
+            near = self.people_by_key["name"].filter(alike == alike.max(initial=1e-9))
+            theirs, said = self.films_of(near.to_list())
         why = [f"{NAMED_SO}'{name}'" for name in names] + said
         rows = np.concatenate([rows, theirs])
-        scores = np.concatenate([scores, np.full(len(theirs), BY_PEOPLE)])
+        scores = np.concatenate([scores, np.full(len(theirs), fit)])
         order = np.argsort(-scores, kind="stable")
         if allowed is not None:
             order = order[allowed[rows[order]]]

@@ -203,6 +203,32 @@ def open_page(browser, server):
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(server).netloc}
 
 
+# What moves while a page is used; the entries after an input counted, too
+WATCH_SHIFTS = """
+window.shifts = []
+new PerformanceObserver(list => shifts.push(...list.getEntries().map(one => one.value)))
+  .observe({ type: "layout-shift", buffered: true })
+"""
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+WAYS = {
+    "mouse": (DESKTOP, lambda control: control.click()),
+    "keyboard": (DESKTOP | {"color_scheme": "dark"}, lambda c: c.press("Space")),
+    "touch": (PHONE, lambda control: control.tap()),
+    "touch in the dark": (PHONE | {"color_scheme": "dark"}, lambda c: c.tap()),
+}
+
+
+def distance_moved(control, use, settle):
+    "How many pixels a control has moved by being used."
+    control.scroll_into_view_if_needed()
+    before = control.bounding_box()
+    use(control)
+    settle()
+    after = control.bounding_box()
+    return max(abs(after[n] - before[n]) for n in "xy")
+
+
 def tab_to(page, locator):
     "Press Tab until `locator` has the focus, as somebody without a mouse does."
     for _ in range(60):

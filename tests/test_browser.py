@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import tab_to
+from conftest import WATCH_SHIFTS, WAYS, distance_moved, tab_to
 
 from movierec import web
 from movierec.config import load_config
@@ -39,7 +39,7 @@ SCREENS = {
 
 def test_it_works_without_javascript(open_page):
     page = open_page(java_script_enabled=False)
-    page.get_by_label("Film title").fill("sabrina")
+    page.get_by_label("Film, person or genre").fill("sabrina")
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name="Sabrina 1954").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Sabrina 1954"
@@ -198,7 +198,7 @@ def test_a_page_is_small(browser, server):
 
 def test_suggestions_by_keyboard(open_page):
     page = open_page()
-    box = page.get_by_role("combobox", name="Film title")
+    box = page.get_by_role("combobox", name="Film, person or genre")
     tab_to(page, box)
     assert box.get_attribute("aria-expanded") == "false"
     page.keyboard.type("star")
@@ -294,6 +294,51 @@ def test_suggestions_fail_quietly(open_page):
     open_page.trouble.clear()  # Chromium reports what could not be reached
     page.keyboard.press("Enter")
     page.wait_for_url("**/movies/100")
+
+
+# --- nothing moves
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("path", ["/", "/?q=star", "/?q=hichcock", "/?genre=Western"])
+def test_what_was_used_stays_where_it_is(open_page, way, path):
+    options, press = WAYS[way]
+    page = open_page(path, **options)
+    page.add_init_script(WATCH_SHIFTS)
+    page.reload(wait_until="networkidle")
+    moved, box = [], page.get_by_role("combobox")
+    listed = page.locator(".suggestions")
+
+    def use(control, how=press, seen=lambda: None):
+        moved.append(distance_moved(control, how, seen))
+
+    use(box, lambda box: box.fill("star"), listed.wait_for)
+    use(box, lambda box: box.fill("qqqq"), lambda: listed.wait_for(state="hidden"))
+    use(box, lambda box: box.fill("hichcock"), listed.wait_for)
+    use(box, lambda box: box.press("Escape"))
+    if page.locator(".filters summary").count():
+        summary = page.locator(".filters summary")
+        for _ in range(3):
+            use(summary)
+        war = page.get_by_role("checkbox", name="War", exact=True)
+        use(war)
+        use(war)
+        use(page.get_by_label("From year"), lambda field: field.fill("1960"))
+    page.wait_for_timeout(100)
+    assert max(moved) < 2, moved
+    assert sum(page.evaluate("shifts")) < 0.05
+
+
+def test_the_next_page_of_films_begins_where_they_begin(open_page):
+    for path in ("/", "/?q=the", "/?genre=Drama"):
+        page = open_page(path)
+        start = page.locator(".shelf").first.bounding_box()["x"]
+        page.get_by_role("link", name="More films").click()
+        page.wait_for_url("**offset=24**")
+        assert page.locator(".shelf").first.bounding_box()["x"] == start
+        page.get_by_role("link", name="Previous films").click()
+        page.wait_for_url(lambda url: "offset=0" in url or "offset" not in url)
+        assert page.locator(".shelf li").count() == 24
 
 
 # --- for everybody

@@ -27,7 +27,7 @@ def shown(page, shelf="similar"):
 
 def test_from_a_search_to_a_filtered_list_by_keyboard(open_page, recommender):
     page = open_page()
-    tab_to(page, page.get_by_label("Film title"))
+    tab_to(page, page.get_by_label("Film, person or genre"))
     page.keyboard.type("toy story")
     page.keyboard.press("Enter")
     page.wait_for_url("**/movies/1")

@@ -8,24 +8,10 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import tab_to
+from conftest import DESKTOP, PHONE, WATCH_SHIFTS, WAYS, distance_moved, tab_to
 from playwright.sync_api import expect
 
 from movierec.web import said_title
-
-WATCH_SHIFTS = """
-window.shifts = []
-new PerformanceObserver(list => shifts.push(...list.getEntries().map(one => one.value)))
-  .observe({ type: "layout-shift", buffered: true })
-"""
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-WAYS = {
-    "mouse": (DESKTOP, lambda control: control.click()),
-    "keyboard": (DESKTOP | {"color_scheme": "dark"}, lambda c: c.press("Space")),
-    "touch": (PHONE, lambda control: control.tap()),
-    "touch in the dark": (PHONE | {"color_scheme": "dark"}, lambda c: c.tap()),
-}
 
 
 def stars_of(page, title, stars, within=".asked"):
@@ -129,12 +115,7 @@ def test_what_was_used_stays_where_it_is(open_page, way):
     picks, moved = page.locator(".picks > li"), []
 
     def use(control, how=press):
-        control.scroll_into_view_if_needed()
-        before = control.bounding_box()
-        how(control)
-        settle(page)
-        after = control.bounding_box()
-        moved.append(max(abs(after[n] - before[n]) for n in "xy"))
+        moved.append(distance_moved(control, how, lambda: settle(page)))
 
     use(stars_of(page, "Fargo", 5))
     use(stars_of(page, "Fargo", 4))

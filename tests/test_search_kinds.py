@@ -6,6 +6,7 @@ import re
 import string
 import unicodedata
 
+import polars as pl
 import pytest
 
 from movierec.catalogue import build_catalogue
@@ -215,6 +216,17 @@ def test_a_way_to_write_titles_leads_to_the_film(kind, catalogue, called):
     print(*lost[:20], sep="\n")
     least_first, least_in_five = KINDS[kind]
     assert first >= least_first * asked and in_five >= least_in_five * asked
+
+
+def test_a_name_with_one_letter_wrong_leads_to_the_films_of_its_person(catalogue):
+    films = catalogue.people.group_by("name").agg("row").sort("name")
+    asked = found = 0
+    for name, rows in films.filter(pl.col("row").list.n_unique() > 4).iter_rows():
+        for query in one_letter_wrong(name, {"movie_id": asked}):
+            near = catalogue.search(query, 5)[0].tolist()
+            asked, found = asked + 1, found + bool(set(near) & set(rows))
+    print(f"{asked} queries: {found / asked:.2%} in five")
+    assert asked > 200 and found >= 0.98 * asked
 
 
 def test_every_kind_has_its_queries(catalogue):

@@ -6,9 +6,10 @@ const make = (name, properties = {}, ...children) => {
   element.append(...children)
   return element
 }
-const year = title => (title.match(/ \((\d{4})\)$/) || [])[1]
+const dated = / \((\d{4})\)(?: \([A-Z]+\))?$/  // the year, and perhaps the format, '(V)' for a video
+const year = title => (title.match(dated) || [])[1]
 const moved = new RegExp(`^([^(]+), (${document.body.dataset.articles})(?= \\(|$)`, "i")
-const said = title => title.replace(/ \(\d{4}\)$/, "").replace(moved, (_, name, article) => article + (article.endsWith("'") ? "" : " ") + name)  // as people say it
+const said = title => title.replace(dated, "").replace(moved, (_, name, article) => article + (article.endsWith("'") ? "" : " ") + name)  // as people say it
 const notice = text => make("p", { className: "note alert", role: "alert", textContent: text })
 
 // --- suggestions: a combobox with a list, as the ARIA Authoring Practices describe it
