@@ -4,7 +4,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import tab_to
+from axe_playwright_python.sync_playwright import Axe
+from conftest import WAYS, tab_to
 
 # How many pixels of the map are not empty, and how many of the colour of a genre.
 PIXELS = """genre => {
@@ -312,3 +313,20 @@ def test_genres_can_be_told_apart_by_their_colours(open_page, scheme):
     assert all(a >= b for a, b in zip(found, (0.09, 0.04, 0.13, 0.06), strict=True)), (
         found
     )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("path", ["/map?film=50", "/movies/50"])
+def test_axe_finds_nothing_on_a_map_that_is_used(browser, server, way, path):
+    options, press = WAYS[way]
+    with browser.new_context(base_url=server, **options) as context:
+        page = context.new_page()
+        page.goto(path)
+        page.locator(".map").scroll_into_view_if_needed()
+        settled(page)
+        press(page.locator(".legend").get_by_role("button", name="Western"))
+        page.locator("canvas").focus()
+        page.keyboard.press("ArrowRight")
+        settled(page)
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
