@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,10 @@ def read_films(
     return pl.DataFrame([pl.Series(n, v, dtype) for (n, dtype), v in named])
 
 # %% ../nbs/06_makers.ipynb #a6c10014
-def name_words(name: str) -> list[str]:
+@lru_cache(maxsize=2**16)  # each name is asked for by several ways
+def name_words(name: str) -> tuple[str, ...]:
     "The words of a name's key, without an article in front."
-    return without_article(search_key(article_first(name))).split()
+    return tuple(without_article(search_key(article_first(name))).split())
 
 
 def name_key(name: str) -> str:
@@ -191,9 +193,9 @@ WAYS: dict[str, tuple[Names, Names]] = {  # names of ours, and of theirs
 }
 
 
-def index_names(titles: Sequence[str], names_of: Names) -> dict[str, list[int]]:
-    "The rows of each name."
-    pairs = [(key, row) for row, title in enumerate(titles) for key in names_of(title)]
+def index_names(titles: Mapping[int, str], names_of: Names) -> dict[str, list[int]]:
+    "The rows of each name of titles, which are given by row."
+    pairs = [(key, row) for row, title in titles.items() for key in names_of(title)]
     return group_rows([key for key, _ in pairs], [row for _, row in pairs])
 
 
@@ -248,7 +250,10 @@ def join_films(
 ) -> pl.DataFrame:  # (movies, 3): movie_id, row (of films, or null), how
     "Which row is about each film, and how it was found, or why there is none."
     years, titles = films["year"].to_list(), films["title"].to_list()
-    indexes = {way: index_names(titles, theirs) for way, (_, theirs) in WAYS.items()}
+    possible = {y + gap for y in movies["year"].drop_nulls() for gap in (-1, 0, 1)}
+    fitting = {row: titles[row] for row, year in enumerate(years) if year in possible}
+    named = {theirs: index_names(fitting, theirs) for _, theirs in WAYS.values()}
+    indexes = {way: named[theirs] for way, (_, theirs) in WAYS.items()}
     numbered = {imdb: row for row, imdb in enumerate(films["imdb_id"]) if imdb}
     found = list[tuple[int | None, str]]()
     for movie_id, title, year in movies.select("movie_id", "title", "year").iter_rows():
