@@ -341,8 +341,10 @@ def versions_command(config: Config, verify: bool, as_json: bool) -> None:
 def use_command(config: Config, version: str) -> None:
     "Put a trained version in use, after verifying it."
     from movierec.artifacts import ArtifactError, open_version, set_latest
+    from movierec.files import sweep
 
     root = config.artifacts_dir
+    sweep(root)
     if problems := open_version(root, version).verify():
         raise ArtifactError(f"{version} is not put in use: {'; '.join(problems)}")
     set_latest(root, version)
