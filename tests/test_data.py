@@ -907,6 +907,22 @@ def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_programs_that_write_one_file_and_sweep_all_the_time_all_succeed(tmp_path):
+    """Between making a file and locking it, another program may take it away."""
+    script = """
+from movierec.files import sweep, write_atomically
+path, mine = Path(sys.argv[1]), sys.argv[2].encode() * 1000
+for _ in range(150):
+    write_atomically(path, mine)
+    sweep(path.parent)
+    assert path.read_bytes() in (b'1' * 1000, b'2' * 1000, b'3' * 1000)
+"""
+    running = [run(script, tmp_path / "file", n, wait=False) for n in (1, 2, 3)]
+    done = [finish(process) for process in running]
+    assert [process.err[-300:] for process in done if process.returncode] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_full_disk_leaves_what_was_there(folder, files):
     (folder / "u.user").write_bytes(b"mine")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
