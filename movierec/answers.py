@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from .catalogue import SAID_OF_PEOPLE, Catalogue, copy_record
+from .config import escape_controls
 from .data import RELEVANT
 from .titles import join_words, split_title
 
@@ -215,7 +216,7 @@ class Results:
     def __repr__(self) -> str:
         line = "{rank:>3}  {score:.4f}  {title}  ({why})"
         lines = [line.format_map(item) for item in self.items]
-        return "\n".join([*self.notes, *lines]) or "no movies"
+        return escape_controls("\n".join([*self.notes, *lines])) or "no movies"
 
     def _repr_markdown_(self) -> str:
         columns = ["rank", "title", "genres", "score", "why"]
@@ -258,9 +259,8 @@ class Explanation:
         titles = [movie["title"] for movie in (self.movie, self.other) if movie]
         head = f"{' ~ '.join(titles)}: {self.score:.4f} ({self.method})"
         line = "  {contribution:.4f}  {name}: {value}"
-        return "\n".join(
-            [head, *(line.format_map(row) for row in self.frame.to_dicts())]
-        )
+        lines = [line.format_map(row) for row in self.frame.to_dicts()]
+        return escape_controls("\n".join([head, *lines]))
 
     def _repr_markdown_(self) -> str:
         titles = [

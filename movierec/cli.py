@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option', 'version_option', 'k_option', 'method_option',
            'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'kind_option', 'size_option', 'scheduler_option',
-           'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'main', 'check_version_name',
-           'MethodName', 'with_settings', 'with_recommender', 'with_filters', 'fetch_beside', 'fetch_films_alone',
-           'fetch_command', 'train_command', 'inspect_version', 'versions_command', 'use_command', 'print_results',
-           'similar_command', 'search_command', 'rate_likes', 'recommend_command', 'print_job', 'batch_command',
-           'evaluate_command']
+           'printable', 'say', 'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors',
+           'drop_output', 'Commands', 'main', 'check_version_name', 'MethodName', 'with_settings', 'with_recommender',
+           'with_filters', 'fetch_beside', 'fetch_films_alone', 'fetch_command', 'train_command', 'inspect_version',
+           'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command', 'rate_likes',
+           'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
 
 # %% ../nbs/25_cli.ipynb #a50e9615
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,15 +28,30 @@ from movierec.config import (
     Config,
     MovierecError,
     QueryError,
+    escape_controls,
     load_config,
     setup_logging,
 )
 from .files import DataError, Progress
 
+# %% ../nbs/25_cli.ipynb #4a7c6b51
+def printable(text: str, stream: Any) -> str:
+    "Text without control characters, in letters that `stream` can write."
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return escape_controls(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: str, err: bool = False) -> None:
+    "Write text and a line break to the standard output, or to the error stream."
+    click.echo(printable(text, sys.stderr if err else sys.stdout), err=err)
+
 # %% ../nbs/25_cli.ipynb #fe5ec938
 def print_json(content: Any) -> None:
     "Write JSON to the standard output."
-    click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+    text = escape_controls(json.dumps(content, ensure_ascii=False, indent=2))
+    if printable(text, sys.stdout) != text:
+        text = json.dumps(content, indent=2)
+    click.echo(text)
 
 # %% ../nbs/25_cli.ipynb #102530b1
 RIGHT_ALIGNED = ("rank", "score", "movie_id")  # columns that are aligned to the right
@@ -52,8 +69,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     for column in columns:
         table.add_column(column, justify="right" if column in RIGHT_ALIGNED else "left")
     for row in rows:
-        table.add_row(*(Text(format_cell(row[column])) for column in columns))
-    width = None if sys.stdout.isatty() else 120
+        cells = [printable(format_cell(row[name]), sys.stdout) for name in columns]
+        table.add_row(*(Text(cell.replace("\n", "\\n")) for cell in cells))
+    width = None if sys.stdout and sys.stdout.isatty() else 120
     Console(width=width, force_jupyter=False).print(table)
 
 # %% ../nbs/25_cli.ipynb #544904ca
@@ -68,13 +86,16 @@ def progress_bar(console: Any) -> Iterator[Callable[[str, int, int | None], None
         TimeElapsedColumn,
     )
 
-    text = TextColumn("{task.description}")
+    text = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), text, BarColumn(), TimeElapsedColumn())
     quiet = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total
+            task,
+            description=printable(what, console.file),
+            completed=done,
+            total=total,
         )
 
 
@@ -102,16 +123,47 @@ def tell_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except MovierecError as error:
+            told = printable(str(error), sys.stderr)
             wrong = error.parameter if isinstance(error, QueryError) else None
             if wrong not in OPTIONS:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(told) from error
             option, context = OPTIONS[wrong], click.get_current_context()
-            raise click.BadParameter(str(error), context, None, option) from error
+            raise click.BadParameter(told, context, None, option) from error
 
     return run
 
+# %% ../nbs/25_cli.ipynb #4c63593b
+def drop_output(error: OSError) -> None:
+    "Say that the output can't be written, unless nobody wants it, and forget the rest."
+    if not isinstance(error, BrokenPipeError):
+        with suppress(OSError):
+            say(f"Error: the output can't be written: {error.strerror}.", err=True)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # or Python would try again at its end, and complain
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class Commands(click.Group):
+    "Commands that end well whatever happens to their output."
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        "Run a command and end the program, as in Click."
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None:  # not of the output, but of a file
+                raise
+            drop_output(error)
+            sys.exit(1)
+
 # %% ../nbs/25_cli.ipynb #c3233ad8
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="movierec")
 def main() -> None:
     "A movie recommender you can read: ratings in, movies to your taste out."
@@ -221,7 +273,7 @@ def fetch_films_alone(config: Config, as_json: bool) -> None:
         source = fetch_films(folder, progress)
     if as_json:
         return print_json({"folder": str(folder), "source": source, "makers": None})
-    click.echo(f"The films of Wikidata are in {folder}, verified (source: {source}).")
+    say(f"The films of Wikidata are in {folder}, verified (source: {source}).")
 
 # %% ../nbs/25_cli.ipynb #25c10002
 @main.command("fetch")
@@ -253,12 +305,12 @@ def fetch_command(
             beside = fetch_beside(config, progress)
     if as_json:
         return print_json({"folder": str(folder), "source": source, "makers": beside})
-    click.echo(told)
+    say(told)
     if beside and "missing" in beside:
-        click.echo(f"{beside['missing']}\nMovieLens goes on alone.", err=True)
+        say(f"{beside['missing']}\nMovieLens goes on alone.", err=True)
     elif beside:
         where = f"in {beside['folder']}, verified (source: {beside['source']})"
-        click.echo(f"The films of Wikidata are {where}.")
+        say(f"The films of Wikidata are {where}.")
 
 # %% ../nbs/25_cli.ipynb #b1586614
 @main.command("train")
@@ -288,7 +340,7 @@ def train_command(
         folder = str(config.artifacts_dir / name)
         return print_json({"version": name, "trained": new, "folder": folder})
     done = "is trained" if new else "is there already, unchanged,"
-    click.echo(f"{name} {done} and in use.")
+    say(f"{name} {done} and in use.")
 
 # %% ../nbs/25_cli.ipynb #ee17d93f
 def inspect_version(root: Path, name: str, verify: bool) -> dict[str, Any]:
@@ -329,7 +381,7 @@ def versions_command(config: Config, verify: bool, as_json: bool) -> None:
         marked = [row | {"": "*" if row["in_use"] else ""} for row in rows]
         print_table(marked, ["", "version", "created_at", "movies", "problems"])
     else:
-        click.echo(f"no trained version in {root}. Run 'movierec train'.")
+        say(f"no trained version in {root}. Run 'movierec train'.")
     if any(row["problems"] for row in rows):
         raise click.exceptions.Exit(1)
 
@@ -341,12 +393,14 @@ def versions_command(config: Config, verify: bool, as_json: bool) -> None:
 def use_command(config: Config, version: str) -> None:
     "Put a trained version in use, after verifying it."
     from movierec.artifacts import ArtifactError, open_version, set_latest
+    from movierec.files import sweep
 
     root = config.artifacts_dir
+    sweep(root)
     if problems := open_version(root, version).verify():
         raise ArtifactError(f"{version} is not put in use: {'; '.join(problems)}")
     set_latest(root, version)
-    click.echo(f"{version} is in use.")
+    say(f"{version} is in use.")
 
 # %% ../nbs/25_cli.ipynb #db0e4dda
 REASON_COLUMNS = ("rank", "title", "genres", "score", "why")
@@ -358,9 +412,9 @@ def print_results(results: Any, columns: Sequence[str], as_json: bool) -> None:
     if as_json:
         return print_json(results.to_dict())
     for note in results.notes:
-        click.echo(note, err=True)
+        say(note, err=True)
     rows = results.frame.to_dicts()
-    print_table(rows, columns) if rows else click.echo("nothing found", err=True)
+    print_table(rows, columns) if rows else say("nothing found", err=True)
 
 # %% ../nbs/25_cli.ipynb #6275c652
 @main.command("similar")
@@ -437,7 +491,7 @@ def print_job(job: Any, folder: Path, there: int, as_json: bool) -> None:
         return print_json({"folder": str(folder), "lists": job.total, **files})
     known = f", {there} of them there already" if there else ""
     written = f"{job.total:,} lists for {job.kind} are in {folder}"
-    click.echo(f"{written} ({job.n_parts} files{known}).")
+    say(f"{written} ({job.n_parts} files{known}).")
 
 # %% ../nbs/25_cli.ipynb #67bc8016
 kind_option = click.option(
@@ -517,14 +571,14 @@ def evaluate_command(config: Config, version: str | None, as_json: bool) -> None
         return print_json(report)
     if not report["models"]:
         say = "The data holds no ratings, so there is nothing to measure"
-        return click.echo(f"{say}. MODEL_CARD.md is written to {artifact.folder}.")
+        return say(f"{say}. MODEL_CARD.md is written to {artifact.folder}.")
     rows = [
         {"model": name, "cold": report["cold"][name]["ndcg_at_10"]}
         | pick_metrics(figures)
         for name, figures in report["models"].items()
     ]
     print_table(rows, ["model", *METRICS, "coverage", "cold"])
-    click.echo(
+    say(
         "Top 10; mean over the folds u1 to u5. cold: NDCG among movies whose ratings "
         "were hidden.\n"
         f"Written to evaluation.json and MODEL_CARD.md in {artifact.folder}."

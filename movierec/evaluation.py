@@ -601,6 +601,7 @@ def evaluate_version(
     progress: Progress = no_progress,
 ) -> tuple[Artifact, dict[str, Any]]:
     "Evaluate a version's settings, and write the report. Raises `MovierecError`."
+    created_at()  # refuses a wrong SOURCE_DATE_EPOCH before the work, not after it
     artifact = open_version(config.artifacts_dir, version)
     dataset = load_folds_data(config)
     wanted = provenance(dataset.digests, config)

@@ -46,7 +46,7 @@ from movierec.features import (
     fill_years,
     fit_scaler,
 )
-from .files import Progress, no_progress, to_json
+from .files import Progress, no_progress, sweep, to_json
 from .makers import about_data, read_dataset
 from movierec.recommender import (
     Recommender,
@@ -221,7 +221,9 @@ def train(
 ) -> tuple[str, bool]:  # the version, and whether it was trained now
     "Train `model.version` unless it is there unchanged, and put it in use."
     check_method_names(config)
+    created_at()  # refuses a wrong SOURCE_DATE_EPOCH before the work, not after it
     version, root = config.model.version, config.artifacts_dir
+    sweep(root)
     extra, base = {"version": version}, f"home is {config.home} ({config.found_by})"
     _log.info(f"training {version}; {base}", extra=extra)
     with step("read the data", 1, progress) as facts:
@@ -244,6 +246,7 @@ def train_if_needed(
 ) -> tuple[str, bool]:  # the version in use, and whether it was trained now
     "Make sure that a usable version is in use. Raises `MovierecError`."
     root = config.artifacts_dir
+    sweep(root)
     try:
         return Recommender.load(root=root).version, False
     except NoModel:

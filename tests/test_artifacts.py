@@ -454,12 +454,25 @@ def test_killed_while_saving_the_old_version_stays_in_use_and_the_next_save_work
     assert open_version(root, "v1.0.1").verify() == []
 
 
-def test_what_a_killed_save_left_an_hour_ago_is_removed_by_the_next(root):
+def test_what_a_killed_save_left_is_removed_by_the_next(root):
     assert run(KILLED, root, "v1.0.1", 2).returncode == -9
-    (left,) = root.glob(".*.partial")
-    os.utime(left, (0, 0))
+    assert len(list(root.glob(".*.partial"))) == 1
     save(root, "v1.0.1", write_two, {})
     assert sorted(p.name for p in root.iterdir()) == ["latest", "v1.0.0", "v1.0.1"]
+
+
+def test_a_version_that_takes_for_ever_is_not_taken_away_by_another_program(root):
+    def slow(folder):
+        write_two(folder)
+        os.utime(folder, (0, 0))  # the last file was begun in 1970
+        assert run(KILLED, root, "v1.0.2", 99).returncode == 0
+
+    save(root, "v1.0.1", slow, {})
+    assert open_version(root, "v1.0.1").verify() == []
+    assert sorted(p.name for p in root.iterdir()) == [
+        "latest",
+        *("v1.0.0", "v1.0.1", "v1.0.2"),
+    ]
 
 
 def test_a_writer_that_fails_leaves_nothing(root):

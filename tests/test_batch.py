@@ -28,6 +28,7 @@ from movierec.batch import (
     similar_movies,
     write_part,
 )
+from movierec.files import lock
 from movierec.recommender import Recommender
 
 
@@ -56,7 +57,7 @@ def contents(folder):
 
 
 def visible(folder):
-    "The bytes of each file but those that a killed program may leave for an hour."
+    "The bytes of each file but those that a killed program may leave."
     return {
         name: content
         for name, content in contents(folder).items()
@@ -236,27 +237,105 @@ def test_a_disk_without_room_for_the_job_itself(trained_root, tmp_path):
     assert contents(tmp_path / "out") == {}
 
 
-def test_what_killed_runs_left_an_hour_ago_is_removed_and_the_folder_is_read_once(
+def test_what_killed_runs_left_is_removed_at_once_and_the_folder_is_read_once(
     whole, trained_root, tmp_path, monkeypatch
 ):
     some_of(whole, tmp_path / "out", 40)
     for name in (
         ".part-00041.parquet.0a1b2c3d.partial",
         ".batch.json.0a1b2c3d.partial",
-        ".part-00042.parquet.new.partial",
+        ".part-00042.parquet.living.partial",
     ):
         (tmp_path / "out" / name).write_bytes(b"half")
-        os.utime(tmp_path / "out" / name, None if ".new." in name else (0, 0))
+    living = lock(tmp_path / "out" / name)
+    os.utime(tmp_path / "out" / name, (0, 0))  # and it works since 1970
     swept, real = [], batch_module.sweep
     for module in (batch_module, files_module):
         monkeypatch.setattr(
             module, "sweep", lambda *given: swept.append(given) or real(*given)
         )
     run_job(trained_root, tmp_path / "out", plan_job(trained_root, "v1.0.0", size=20))
-    assert contents(tmp_path / "out") == whole | {
-        ".part-00042.parquet.new.partial": b"half"
-    }
+    os.close(living)
+    assert contents(tmp_path / "out") == whole | {name: b"half"}
     assert len(swept) == 1
+
+
+def test_a_part_that_is_not_as_it_was_written_is_made_anew_and_that_is_said(
+    whole, trained_root, tmp_path
+):
+    out, (first, second) = tmp_path / "out", sorted(whole)[1:3]
+    some_of(whole, out, 48)
+    other = tmp_path / "other"
+    assert batch(trained_root, other, "--size", "20", "-k", "3").returncode == 0
+    flipped = bytearray(whole[second])
+    flipped[len(flipped) // 2] ^= 1
+    for name, content in {
+        "part-00003.parquet": b"",
+        "part-00005.parquet": whole["part-00005.parquet"][:-1],
+        "part-00007.parquet": whole["part-00008.parquet"],
+        "part-00009.parquet": (other / "part-00009.parquet").read_bytes(),
+        second: bytes(flipped),
+    }.items():
+        (out / name).write_bytes(content)
+    (out / first).unlink()
+    os.mkfifo(out / first)  # whoever opens it waits for ever
+    done = batch(trained_root, out, "--size", "20", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["there_already"] == 42
+    told = [line.split(" ", 1) for line in done.stderr.splitlines()]
+    assert [name for name, _ in told] == [
+        f"out/{name}"
+        for name in (second, *(f"part-0000{i}.parquet" for i in (3, 5, 7, 9)))
+    ]
+    assert {what for _, what in told} == {"is not as it was written; it is made anew"}
+    assert contents(out) == whole
+
+
+def test_of_two_jobs_that_begin_in_one_folder_at_once_one_is_refused(
+    trained_root, tmp_path
+):
+    """Both see the empty folder before either writes: each is held at the moment it
+    makes its file, until the other is there too."""
+    wait = """
+import time
+from pathlib import Path
+from movierec import files
+make = files.partial_beside
+def together(path, touch):
+    if path.name == "batch.json":
+        path.with_name(f"here-{time.monotonic_ns()}").touch()
+        while len(list(path.parent.glob("here-*"))) < 2:
+            time.sleep(0.001)
+    return make(path, touch)
+files.partial_beside = together
+"""
+    out = tmp_path / "out"
+    running = []
+    for k in ("3", "5"):
+        arguments, environment = command(
+            trained_root, out, "--size", "100", "-k", k, before=wait
+        )
+        given = {"stderr": subprocess.PIPE, "text": True, "env": environment}
+        running.append(subprocess.Popen(arguments, **given))
+    told = [process.communicate(timeout=60)[1] for process in running]
+    assert sorted(process.returncode for process in running) == [0, 1], told
+    assert "holds another job (its k differ)" in "".join(told)
+    k = json.loads((out / "batch.json").read_bytes())["k"]
+    table = pl.read_parquet(out / "*.parquet")
+    assert table["rank"].max() == k and len(table) == 943 * k
+
+
+def test_a_job_of_a_program_from_before_the_digests_is_left_alone_and_named(
+    whole, trained_root, tmp_path
+):
+    out = tmp_path / "out"
+    some_of(whole, out, 2)
+    job = json.loads(whole["batch.json"])
+    del job["parts"]
+    (out / "batch.json").write_bytes(json.dumps(job).encode())
+    before = contents(out)
+    done = batch(trained_root, out, "--size", "20")
+    assert done.returncode == 1 and contents(out) == before
+    assert f"{out} holds a job of an older movierec, which wrote no" in done.stderr
 
 
 def test_who_interrupts_it_is_told_how_to_go_on(trained_root, tmp_path):
@@ -481,8 +560,13 @@ def test_what_can_t_be_done_is_said(trained_root, tmp_path):
         in strange.stderr
     )
     (out / "part-00002.parquet").unlink()
-    (out / "batch.json").write_text("{")
-    assert "is damaged" in batch(trained_root, out, "--size", "500").stderr
+    for text in ("{", "[" * 100_000, "9" * 10_000, ""):
+        (out / "batch.json").write_text(text)
+        with pytest.raises(BatchError, match=r"batch\.json is damaged: it is not JSON"):
+            run_job(trained_root, out, plan_job(trained_root, "v1.0.0", size=500))
+    (out / "batch.json").unlink()
+    os.mkfifo(out / "batch.json")
+    assert "batch.json is no file" in batch(trained_root, out, "--size", "500").stderr
     (out / "batch.json").unlink()
     assert "but no batch.json" in batch(trained_root, out, "--size", "500").stderr
     (tmp_path / "file").write_text("")

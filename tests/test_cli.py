@@ -1,6 +1,8 @@
 "The command line only translates: options mean what Python's parameters mean."
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -199,6 +201,140 @@ def test_a_method_that_is_registered_at_run_time_is_found(tmp_path, monkeypatch)
     assert ask(root, "batch", "--out", out, *of_movies)["lists"] == 1682
     table = pl.read_parquet(out / "*.parquet").filter(pl.col("movie_id") == 1)
     assert table["similar_id"].to_list() == ids(listed)[:3]
+
+
+# What is printed, and where
+
+
+ORDERS = "\x1b[31mToy\x9b2J \x07Story\u202e"  # red, and the screen is empty
+RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    "A model of films whose titles and genres give orders to a terminal."
+    movies = pl.DataFrame(
+        {
+            "movie_id": [1, 2, 3, 4],
+            "title": [
+                f"{ORDERS} one",
+                f"{ORDERS} two\nthree",
+                f"{ORDERS} one",
+                "Mis\xe9rables, Les (1995)",
+            ],
+            "year": [1990, 1991, 1990, 1995],
+            "genres": [["\x1b[2Jx"]] * 4,
+        }
+    )
+    ratings = pl.DataFrame({"user_id": [7], "movie_id": [1], "rating": [4]})
+    root = tmp_path_factory.mktemp("hostile") / "artifacts"
+    rec, counts = Recommender.from_tables(movies, ratings), {"movies": 3}
+    save_version(root, "v1.0.0", rec, created_at=ORDERS, counts=counts)
+    return root
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("similar", "id:1"),
+        ("similar", f"{ORDERS} two\nthree"),
+        ("similar", "stor"),
+        ("similar", "id:1", "--genre", "\x1b[31m"),
+        ("search", "story"),
+        ("recommend", "--like", "id:1"),
+        ("recommend", "--like", "sotry two"),
+        ("recommend", "--like", "\x1b[31m", "--dislike", "\x1b[31m"),
+        ("recommend", "--user", 7),
+        ("batch", "--out", "/dev/null/\x1b[31m"),
+        ("versions", "--verify"),
+        ("use", "\x1b[31m"),
+        ("\x1b[31m",),
+    ],
+    ids=lambda value: ascii(value[0]),
+)
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_nothing_of_the_data_or_of_what_is_typed_orders_the_terminal(
+    arguments, form, hostile
+):
+    done = invoke(hostile, *arguments, *form)
+    assert done.output and not RAW.findall(done.output), ascii(done.output)
+    assert done.exit_code in (0, 1, 2) and isinstance(done.exception, SystemExit | None)
+
+
+def test_a_title_with_orders_is_shown_written_out_on_one_line(hostile):
+    lines = invoke(hostile, "search", "story").stdout.splitlines()
+    assert len(lines) == 3  # the film that stands twice is one
+    shown = "\\u001b[31mToy\\u009b2J \\u0007Story\\u202e"
+    assert sum(f"{shown} one" in line for line in lines) == 1
+    assert sum(f"{shown} two\\nthree" in line for line in lines) == 1
+    found = ask(hostile, "search", "story")  # JSON reads back as it was
+    assert {item["title"] for item in found["items"]} == {
+        f"{ORDERS} one",
+        f"{ORDERS} two\nthree",
+    }
+
+
+def test_what_python_shows_of_a_list_gives_no_orders_either(hostile):
+    rec = Recommender.load(root=hostile)
+    for shown in (rec.similar(1), rec.recommend({1: 5}), rec.explain(1, 2)):
+        assert ORDERS[5:8] in repr(shown) and not RAW.findall(repr(shown))
+
+
+def start(root, *arguments, stdout=subprocess.PIPE, **environment):
+    "A command in a process of its own."
+    variables = {"MOVIEREC_MODEL__DIR": str(root), "MOVIEREC_HOME": str(root.parent)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "movierec", *arguments],
+        env=os.environ | variables | environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_letters_that_the_output_lacks_are_written_out(hostile):
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    running = [
+        start(hostile, *arguments, **ascii_only)
+        for arguments in (
+            ("search", "miserables", "-k", "1"),
+            ("search", "miserables", "-k", "1", "--json"),
+            ("similar", "mis\xe9rable z"),
+        )
+    ]
+    table, as_json, wrong = (process.communicate(timeout=60) for process in running)
+    assert [process.returncode for process in running] == [0, 0, 1]
+    assert b"Mis\\xe9rables, Les (1995)" in table[0] and table[1] == b""
+    (item,) = json.loads(as_json[0].decode("ascii"))["items"]
+    assert item["title"] == "Mis\xe9rables, Les (1995)"
+    assert b"no movie is called 'mis\\xe9rable z'" in wrong[1]
+    assert b"Traceback" not in wrong[1]
+
+
+FULL = "Error: the output can't be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "arguments", "told"),
+    [
+        ("closed", ("search", "story"), ""),
+        ("closed", ("--help",), ""),
+        ("full", ("search", "story"), FULL),
+        ("full", ("--help",), FULL),
+    ],
+    ids=str,
+)
+def test_an_output_that_nobody_reads_or_that_has_no_room_is_no_bug(
+    output, arguments, told, hostile
+):
+    """Python may try to write at once, or only at its very end."""
+    for unbuffered in ("", "1") if arguments == ("--help",) else ("",):
+        reads, writes = os.pipe()
+        with open("/dev/full", "wb") as full, open(writes, "wb") as pipe:
+            os.close(reads)
+            given = {"stdout": full if output == "full" else pipe}
+            process = start(hostile, *arguments, PYTHONUNBUFFERED=unbuffered, **given)
+        assert process.communicate(timeout=60)[1].decode() == told
+        assert process.returncode == 1
 
 
 # How it is started

