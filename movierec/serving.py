@@ -179,7 +179,8 @@ def json_response(
     mimetype: str = "application/json",
 ) -> Response:
     "A response with `body` as JSON."
-    return Response(to_json(body) + b"\n", status, headers, mimetype)
+    content = to_json(body, inf_nan_mode="null")
+    return Response(content + b"\n", status, headers, mimetype)
 
 # %% ../nbs/22_serving.ipynb #e404239d
 def harmless_id(given: str | None) -> str:
