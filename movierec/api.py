@@ -584,8 +584,8 @@ def parse_evaluation(content: bytes) -> dict[str, Any] | None:
 # %% ../nbs/23_api.ipynb #3918901b
 def describe_data(metadata: Mapping[str, Any]) -> dict[str, Any]:
     "What a version was trained on: its name, its counts, and the digests of its files."
-    digests = metadata.get("provenance", {}).get("data_sha256", {})
-    return metadata.get("data", {}) | metadata.get("counts", {}) | digests
+    data, counts, made = map(metadata.get, ("data", "counts", "provenance"))
+    return (data or {}) | (counts or {}) | (made or {}).get("data_sha256", {})
 
 # %% ../nbs/23_api.ipynb #ea6f1027
 def describe_model(model: Model, evaluation: bytes) -> dict[str, Any]:
