@@ -109,8 +109,9 @@ def open_seal(
     if metadata.get("format") != FORMAT:
         raise FormatError(
             f"{folder.name} has format {show_value(metadata.get('format'))}, this "
-            f"program reads {FORMAT}. Train the model again, under the next name: 'movierec train "
-            f"--version {next_version(folder.parent)}'. 'make serve' does that itself."
+            f"program reads {FORMAT}. Train the model again, under the next name: "
+            f"'movierec train --version {next_version(folder.parent)}'. 'make serve' "
+            "does that itself."
         )
     return metadata
 

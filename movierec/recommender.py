@@ -7,10 +7,10 @@ __all__ = ['Rated', 'SPARSE', 'NUMBERS', 'PARTS', 'Weight', 'TASTE_ARRAYS', 'KNO
            'learn_likeness', 'learn_taste', 'make_neighbours', 'index_films', 'possible_methods', 'make_parts',
            'sparse_arrays', 'block_arrays', 'Part', 'find_misfit', 'misfit', 'read_array', 'read_sparse', 'BlockRecord',
            'RecommenderRecord', 'describe_block', 'read_block', 'read_catalogue', 'check_features', 'taste_arrays',
-           'read_taste', 'read_ratings', 'read_neighbours', 'record_of', 'read_parts', 'spread_out', 'films_to_ask',
-           'likeness_reasons', 'reasons', 'notes_on_list', 'explain_taste', 'explain_likeness', 'choose', 'learned',
-           'UserNotFound', 'ratings_of_user', 'Recommender', 'recommender_arrays', 'write_recommender',
-           'sample_answers', 'open_recommender', 'describe_recommender']
+           'read_taste', 'read_ratings', 'read_neighbours', 'record_of', 'check_counts', 'read_parts', 'spread_out',
+           'films_to_ask', 'likeness_reasons', 'reasons', 'notes_on_list', 'explain_taste', 'explain_likeness',
+           'choose', 'learned', 'UserNotFound', 'ratings_of_user', 'Recommender', 'recommender_arrays',
+           'write_recommender', 'sample_answers', 'open_recommender', 'describe_recommender']
 
 # %% ../nbs/17_recommender.ipynb #777f4232
 from collections.abc import Mapping, Sequence
@@ -510,6 +510,15 @@ def record_of(artifact: Artifact) -> RecommenderRecord:
     entry = artifact.metadata.get("recommender")
     return check_record(RecommenderRecord, entry, artifact.version)
 
+
+def check_counts(artifact: Artifact, n_movies: int, n_ratings: int) -> None:
+    "Raise `ArtifactError` if training counted others than there are."
+    found = {"movies": n_movies, "ratings": n_ratings}
+    counts = artifact.metadata.get("counts") or found
+    if wrong := [name for name, n in found.items() if counts[name] != n]:
+        told = f"counts {counts[wrong[0]]} {wrong[0]}, and there are {found[wrong[0]]}"
+        raise misfit(artifact, "metadata.json", told)
+
 # %% ../nbs/17_recommender.ipynb #a343f074
 def read_parts(artifact: Artifact) -> dict[str, Any]:
     "What a `Recommender` consists of, from an opened version. Raises `ArtifactError`."
@@ -528,6 +537,7 @@ def read_parts(artifact: Artifact) -> dict[str, Any]:
         settings = about.likeness, about.taste.grades
         ratings, alike = read_ratings(artifact, catalogue, features, *settings)
         taste = read_taste(artifact, about.taste, alike)
+    check_counts(artifact, n_movies, 0 if ratings is None else len(ratings))
     methods, default = about.methods, about.default_method
     if default not in methods or len(set(methods)) < len(methods):
         wrong = f"has the methods {methods} and the default {default!r}"
