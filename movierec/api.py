@@ -36,12 +36,14 @@ from urllib.parse import quote
 import numpy as np
 from flask import Flask, Response, current_app, g, request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from . import __version__
 from .answers import Results
 from .artifacts import Artifact, ArtifactError, NoModel
 from .config import MovierecError, QueryError
+from .files import read_regular
 from .recommender import Recommender
 from movierec.serving import (
     NOT_KEPT,
@@ -555,7 +557,7 @@ def user_json(user_id: str) -> Response:
 def read_evaluation(artifact: Artifact) -> bytes:
     "The evaluation of a version, as in its file; empty if it was not evaluated."
     try:
-        return (artifact.folder / "evaluation.json").read_bytes()
+        return read_regular(artifact.folder / "evaluation.json")
     except OSError:
         return b""
 
@@ -572,6 +574,7 @@ def parse_evaluation(content: bytes) -> dict[str, Any] | None:
     "An evaluation without single folds; None if there is none, or it is damaged."
     try:
         found = json.loads(content, parse_constant=refuse_constant) if content else None
+        to_json(found)  # what can't be sent, such as halves of characters, is damage
         return without_folds(found) if isinstance(found, dict) else None
     except (ValueError, RecursionError) as error:
         log = logging.getLogger("movierec.api")
@@ -581,8 +584,8 @@ def parse_evaluation(content: bytes) -> dict[str, Any] | None:
 # %% ../nbs/23_api.ipynb #3918901b
 def describe_data(metadata: Mapping[str, Any]) -> dict[str, Any]:
     "What a version was trained on: its name, its counts, and the digests of its files."
-    digests = metadata.get("provenance", {}).get("data_sha256", {})
-    return metadata.get("data", {}) | metadata.get("counts", {}) | digests
+    data, counts, made = map(metadata.get, ("data", "counts", "provenance"))
+    return (data or {}) | (counts or {}) | (made or {}).get("data_sha256", {})
 
 # %% ../nbs/23_api.ipynb #ea6f1027
 def describe_model(model: Model, evaluation: bytes) -> dict[str, Any]:

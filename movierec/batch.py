@@ -36,7 +36,7 @@ from movierec.files import (
     to_json,
     write_atomically,
 )
-from .recommender import Recommender, choose, learned, read_parts
+from .recommender import Recommender, choose, learned, open_recommender
 from .taste import rank_people
 from .titles import check_k
 
@@ -100,7 +100,7 @@ def similar_movies(
 @lru_cache(maxsize=1)
 def load_once(folder: Path, metadata: bytes) -> Recommender:
     "The model of a version with this metadata (JSON), loaded once in each process."
-    return Recommender(**read_parts(Artifact(folder, json.loads(metadata))))
+    return open_recommender(Artifact(folder, json.loads(metadata)))
 
 
 def open_model(root: Path, version: str) -> tuple[Recommender, str]:

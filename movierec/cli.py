@@ -8,8 +8,8 @@ __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option'
            'printable', 'say', 'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors',
            'drop_output', 'Commands', 'main', 'check_version_name', 'MethodName', 'with_settings', 'with_recommender',
            'with_filters', 'fetch_beside', 'fetch_films_alone', 'fetch_command', 'train_command', 'inspect_version',
-           'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command', 'rate_likes',
-           'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
+           'missing_in_use', 'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command',
+           'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
 
 # %% ../nbs/25_cli.ipynb #a50e9615
 import io
@@ -346,17 +346,40 @@ def train_command(
 def inspect_version(root: Path, name: str, verify: bool) -> dict[str, Any]:
     "What there is to say of a version, and what is wrong with it."
     from movierec.artifacts import ArtifactError, open_version
+    from movierec.recommender import open_recommender
 
     row: dict[str, Any] = {"created_at": None, "movies": None, "problems": []}
     try:
         artifact = open_version(root, name)
+        row["created_at"] = artifact.metadata.get("created_at")
+        row["movies"] = (artifact.metadata.get("counts") or {}).get("movies")
+        row["problems"] = artifact.verify() if verify else []
+        if verify and not row["problems"]:
+            row["movies"] = len(open_recommender(artifact).movies)
     except ArtifactError as error:
-        return row | {"problems": [str(error)]}
-    return {
-        "created_at": artifact.metadata["created_at"],
-        "movies": artifact.metadata["counts"]["movies"],
-        "problems": artifact.verify() if verify else [],
-    }
+        row["problems"] = [str(error)]
+    return row
+
+
+def missing_in_use(root: Path) -> str | None:
+    "Why no version is in use, and what to do; None if there is one."
+    from movierec.artifacts import (
+        ArtifactError,
+        NoModel,
+        latest,
+        no_such_version,
+        versions,
+    )
+
+    there = versions(root)
+    try:
+        used = latest(root)
+    except NoModel as error:
+        how = f"'movierec use {there[-1]}' puts one in use" if there else str(error)
+        return f"no version is in use: {how}"
+    except ArtifactError as error:
+        return str(error)
+    return None if used in there else str(no_such_version(root, used, in_use=True))
 
 # %% ../nbs/25_cli.ipynb #46fa6885
 @main.command("versions")
@@ -366,11 +389,12 @@ def inspect_version(root: Path, name: str, verify: bool) -> dict[str, Any]:
 @with_settings
 def versions_command(config: Config, verify: bool, as_json: bool) -> None:
     "List the trained versions; * marks the one in use."
-    from movierec.artifacts import NoModel, latest, versions
+    from movierec.artifacts import ArtifactError, latest, versions
 
     root, used = config.artifacts_dir, ""
-    with suppress(NoModel):
+    with suppress(ArtifactError):
         used = latest(root)
+    missing = missing_in_use(root)
     rows = [
         {"version": name, "in_use": name == used} | inspect_version(root, name, verify)
         for name in versions(root)
@@ -382,7 +406,9 @@ def versions_command(config: Config, verify: bool, as_json: bool) -> None:
         print_table(marked, ["", "version", "created_at", "movies", "problems"])
     else:
         say(f"no trained version in {root}. Run 'movierec train'.")
-    if any(row["problems"] for row in rows):
+    if missing and (rows or verify):
+        say(missing, err=True)
+    if any(row["problems"] for row in rows) or (verify and missing):
         raise click.exceptions.Exit(1)
 
 # %% ../nbs/25_cli.ipynb #a299cdfa
@@ -394,11 +420,14 @@ def use_command(config: Config, version: str) -> None:
     "Put a trained version in use, after verifying it."
     from movierec.artifacts import ArtifactError, open_version, set_latest
     from movierec.files import sweep
+    from movierec.recommender import open_recommender
 
     root = config.artifacts_dir
     sweep(root)
-    if problems := open_version(root, version).verify():
+    artifact = open_version(root, version)
+    if problems := artifact.verify():
         raise ArtifactError(f"{version} is not put in use: {'; '.join(problems)}")
+    open_recommender(artifact)
     set_latest(root, version)
     say(f"{version} is in use.")
 

@@ -30,7 +30,7 @@ import polars as pl
 
 from .config import TasteConfig, show_value
 from .fetch import DIGESTS, check_digests, read_folder
-from .files import DataError, Files
+from .files import DataError, Files, open_regular
 
 # %% ../nbs/03_data.ipynb #506bd407
 log = logging.getLogger("movierec.data")
@@ -341,7 +341,7 @@ def open_file(path: Path, files: Files) -> Iterator[BinaryIO]:
     "The file's bytes as a stream, from `files` or the disk. Raises `DataError`."
     try:
         content = files.get(path.name)
-        with path.open("rb") if content is None else io.BytesIO(content) as stream:
+        with open_regular(path) if content is None else io.BytesIO(content) as stream:
             yield stream
     except FileNotFoundError as error:
         message = f"{name_file(path)} is missing: {how_to_get(path)}."

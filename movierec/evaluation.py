@@ -27,6 +27,7 @@ from movierec.artifacts import (
     created_at,
     open_version,
     provenance,
+    training_record,
 )
 from .config import Config, LikenessConfig, TasteConfig
 from .data import RELEVANT, Dataset, fold, grade, release_terms
@@ -589,6 +590,11 @@ def write_report(artifact: Artifact, report: Mapping[str, Any]) -> None:
         if report["models"]:
             write_atomically(folder / "evaluation.json", to_json(report))
         write_atomically(folder / "MODEL_CARD.md", card.encode())
+    except ValueError as error:  # to_json: a mean of nothing is no number
+        raise ArtifactError(
+            "the evaluation has figures that are no numbers: the folds hold too few "
+            "ratings to measure by. Nothing was written."
+        ) from error
     except OSError as error:
         raise ArtifactError(
             f"the evaluation can't be written to {folder}: {error.strerror}."
@@ -603,9 +609,9 @@ def evaluate_version(
     "Evaluate a version's settings, and write the report. Raises `MovierecError`."
     created_at()  # refuses a wrong SOURCE_DATE_EPOCH before the work, not after it
     artifact = open_version(config.artifacts_dir, version)
-    dataset = load_folds_data(config)
+    made, dataset = training_record(artifact), load_folds_data(config)
     wanted = provenance(dataset.digests, config)
-    check_same_origin(artifact.version, artifact.metadata["provenance"], wanted)
+    check_same_origin(artifact.version, made["provenance"], wanted)
     nothing: dict[str, Any] = {"models": {}, "cold": {}}  # to measure without ratings
     rated = not dataset.ratings.is_empty()
     figures_of_all = evaluate(dataset, config, progress) if rated else nothing

@@ -35,6 +35,7 @@ from movierec.files import (
     Files,
     Progress,
     no_progress,
+    read_regular,
     sha256,
     write_atomically,
 )
@@ -86,7 +87,7 @@ def read_folder(
     "Those of the wanted files that are in `folder`. Raises `DataError`."
     there = [name for name in digests if (folder / name).is_file()]
     try:
-        return {name: (folder / name).read_bytes() for name in there}
+        return {name: read_regular(folder / name) for name in there}
     except OSError as error:
         raise DataError(
             f"{error.filename} can't be read: {error.strerror}. Check its permissions."
@@ -307,9 +308,8 @@ def put_files(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            found = (
-                (folder / name).read_bytes() if (folder / name).is_file() else content
-            )
+            there = (folder / name).is_file()
+            found = read_regular(folder / name) if there else content
             if found != content:
                 kept = folder / f"{name}.altered-{sha256(found)[:8]}"
                 write_atomically(kept, found)  # a copy: the name may be mended just now

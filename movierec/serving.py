@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'access_log', 'LATENCY_BUCKETS', 'COUNTED_METHODS',
            'MAX_BODY_BYTES', 'file_stamp', 'Model', 'load_model', 'Held', 'is_current', 'refresh', 'ModelHolder',
-           'what_is_wrong', 'json_response', 'harmless_id', 'note_request', 'with_security_headers', 'log_to_stdout',
-           'log_access', 'log_failure', 'new_counters', 'Serving', 'current_serving', 'current_model',
+           'what_has_changed', 'what_is_wrong', 'json_response', 'harmless_id', 'note_request', 'with_security_headers',
+           'log_to_stdout', 'log_access', 'log_failure', 'new_counters', 'Serving', 'current_serving', 'current_model',
            'answering_model', 'finish_response', 'ModelCollector', 'model_registry', 'shared_registry', 'show_metrics',
            'make_metrics_folder', 'show_health', 'show_readiness', 'watch']
 
@@ -34,14 +34,18 @@ from werkzeug.exceptions import HTTPException
 
 from movierec.artifacts import (
     LATEST,
+    METADATA,
     REMEDY,
     Artifact,
     ArtifactError,
     NoModel,
+    find_damage,
     open_version,
+    seal,
 )
 from .config import ConfigError, MovierecError, json_formatter
-from .recommender import Recommender, read_parts
+from .files import sha256
+from .recommender import Recommender, open_recommender
 
 # %% ../nbs/22_serving.ipynb #92814899
 log = logging.getLogger("movierec.serving")
@@ -66,7 +70,7 @@ class Model:
 
     recommender: Recommender
     artifact: Artifact
-    stamps: Mapping[str, tuple[int, ...]]  # of its files, before they were read
+    seen: dict[str, tuple[tuple[int, ...], str | None]]  # of files: stamp, what's wrong
 
     @property
     def version(self) -> str:
@@ -82,9 +86,9 @@ class Model:
 def load_model(root: Path) -> Model:
     "The version in use. Raises `ArtifactError`."
     artifact = open_version(root)
-    names = artifact.metadata["files"]
-    stamps = {name: file_stamp(artifact.folder / name) for name in names}
-    return Model(Recommender(**read_parts(artifact)), artifact, stamps)
+    names = (METADATA, *artifact.metadata["files"])
+    seen = {name: (file_stamp(artifact.folder / name), None) for name in names}
+    return Model(open_recommender(artifact), artifact, {**seen})
 
 # %% ../nbs/22_serving.ipynb #bc3bc235
 RETRY_SECONDS = 5.0  # how long a version that could not be loaded is left alone
@@ -112,6 +116,8 @@ def refresh(held: Held, root: Path) -> Held:
     stamp = file_stamp(root / LATEST)
     attempt = replace(held, stamp=stamp, tried_at=time.monotonic())
     try:
+        if held.model and open_version(root).metadata == held.model.artifact.metadata:
+            return replace(attempt, problem=None)
         return replace(attempt, model=load_model(root), problem=None)
     except ArtifactError as error:
         problem = type(error)(str(error).replace(str(root), root.name))
@@ -152,20 +158,34 @@ class ModelHolder:
             finally:
                 self._lock.release()
 
+# %% ../nbs/22_serving.ipynb #da2d2336
+def what_has_changed(model: Model, name: str) -> str | None:
+    "What happened to a file since it was loaded; None if it holds the same."
+    file = model.artifact.folder / name
+    stamp = file_stamp(file)
+    if stamp != model.seen[name][0]:
+        metadata = seal(model.artifact.metadata)
+        own = {METADATA: {"sha256": sha256(metadata), "bytes": len(metadata)}}
+        record = (model.artifact.metadata["files"] | own)[name]
+        damaged = find_damage(model.artifact.folder, {name: record})
+        changed = "has changed" if stamp else "is missing"
+        model.seen[name] = stamp, changed if damaged else None
+    return model.seen[name][1]
+
 # %% ../nbs/22_serving.ipynb #941f7513
 def what_is_wrong(held: Held) -> str | None:
     "Why `latest` can't be loaded, or which file in use has changed since; or None."
     if held.problem or not held.model:
         return str(held.problem) if held.problem else None
-    folder, stamps = held.model.artifact.folder, held.model.stamps
-    changed = [name for name in stamps if file_stamp(folder / name) != stamps[name]]
+    found = {name: what_has_changed(held.model, name) for name in held.model.seen}
+    changed = [(name, what) for name, what in found.items() if what]
     if not changed:
         return None
-    what = "has changed" if (folder / changed[0]).exists() else "is missing"
     more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-    file = f"{folder.name}/{changed[0]}{more}"
+    name, what = changed[0]
     return (
-        f"{file} {what} since it was loaded; the server goes on from memory. {REMEDY}"
+        f"{held.model.version}/{name}{more} {what} since it was loaded; the server "
+        f"goes on from memory. {REMEDY}"
     )
 
 # %% ../nbs/22_serving.ipynb #409f4f14
@@ -179,7 +199,8 @@ def json_response(
     mimetype: str = "application/json",
 ) -> Response:
     "A response with `body` as JSON."
-    return Response(to_json(body) + b"\n", status, headers, mimetype)
+    content = to_json(body, inf_nan_mode="null")
+    return Response(content + b"\n", status, headers, mimetype)
 
 # %% ../nbs/22_serving.ipynb #e404239d
 def harmless_id(given: str | None) -> str:

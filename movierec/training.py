@@ -29,6 +29,7 @@ from movierec.artifacts import (
     provenance,
     save,
     set_latest,
+    training_record,
 )
 from .catalogue import build_catalogue
 from movierec.config import (
@@ -53,6 +54,7 @@ from movierec.recommender import (
     choose,
     describe_recommender,
     make_parts,
+    open_recommender,
     write_recommender,
 )
 from .similarity import METHODS, check_methods, missing_for, similarity_matrix
@@ -196,7 +198,7 @@ def check_unchanged(root: Path, version: str, wanted: Mapping[str, Any]) -> None
     artifact = open_version(root, version)
     if problems := artifact.verify():
         raise ArtifactError("\n".join(problems))
-    found = artifact.metadata["provenance"]
+    found = training_record(artifact)["provenance"]
     if changed := [ORIGINS[name] for name in wanted if found.get(name) != wanted[name]]:
         raise ArtifactError(
             f"{version} is there already, but {' and '.join(changed)} changed since it "
@@ -235,6 +237,7 @@ def train(
     else:
         check_unchanged(root, version, provenance(dataset.digests, config))
     with step("put it in use", STEPS, progress):
+        open_recommender(open_version(root, version))  # what doesn't answer stays out
         set_latest(root, version)
     done = "is trained and in use" if new else "is there, unchanged: nothing to do"
     _log.info(f"{version} {done}", extra=extra | {"artifacts": str(root / version)})

@@ -56,7 +56,7 @@ from movierec.fetch import (
     read_folder,
     run_pip,
 )
-from movierec.files import DataError, sha256, write_atomically
+from movierec.files import DataError, open_regular, sha256, write_atomically
 
 
 @pytest.fixture(scope="module")
@@ -318,18 +318,19 @@ def utf8_copy(mark, content):
 def test_each_file_is_read_once_and_what_is_hashed_is_what_is_parsed(
     name, verify, folder, files, monkeypatch
 ):
-    opened, real, other = [], Path.open, folder.parent / "other"
+    opened, real, other = [], open_regular, folder.parent / "other"
     other.write_bytes(b"1|another file\n")
 
-    def swap(path, *arguments, **options):
-        stream = real(path, *arguments, **options)
+    def swap(path):
+        stream = real(path)
         opened.append(path.name)
         if path.name == name and other.exists():  # as soon as the one is open
             other.replace(path)
         return stream
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", swap)
+        for module in (movierec.files, movierec.data):
+            patched.setattr(module, "open_regular", swap)
         if verify or name != "u.item":
             read = load(folder, verify)
             assert read.digests == DIGESTS and len(read.ratings) == 100_000

@@ -10,7 +10,13 @@ import yaml
 from click.testing import CliRunner
 
 from movierec import evaluation
-from movierec.artifacts import open_version, provenance, save, set_latest
+from movierec.artifacts import (
+    created_at,
+    open_version,
+    provenance,
+    save,
+    set_latest,
+)
 from movierec.cli import main
 from movierec.config import TasteConfig, load_config
 from movierec.data import Dataset, fold
@@ -35,6 +41,7 @@ from movierec.evaluation import (
 )
 from movierec.features import build_features
 from movierec.files import DataError
+from movierec.makers import about_data
 from movierec.metrics import LIST_METRICS, METRICS
 from movierec.similarity import METHODS, Method, similarity_matrix
 
@@ -216,10 +223,12 @@ def evaluated(dataset, tmp_path_factory):
         "FORCE_COLOR": None,
     }
     counts = {"movies": 1682, "ratings": 100_000, "users": 943, "learned_movies": 1682}
+    counts["feature_vectors"] = 710
     metadata = {
+        "created_at": created_at(),
         "provenance": provenance(dataset.digests, load_config()),
         "counts": counts,
-        "data": {"name": "ml-100k", "licence": "for research"},
+        "data": about_data(dataset),
     }
     save(root / "artifacts", "v1.0.0", lambda folder: None, metadata)
     set_latest(root / "artifacts", "v1.0.0")

@@ -23,7 +23,7 @@ from movierec.data import (
 )
 from movierec.fetch import DIGESTS, fetch
 from movierec.files import DataError, sha256
-from movierec.recommender import Recommender, read_parts
+from movierec.recommender import Recommender, open_recommender
 
 MOVIEREC = str(Path(sys.executable).with_name("movierec"))
 NEWLINE = "\r\n"
@@ -243,7 +243,7 @@ def test_train_does_the_whole_job(folder, tmp_path):
     )
     assert artifact.metadata["data"]["title"].startswith("MovieLens ")
     assert artifact.verify() == []
-    rec = Recommender(**read_parts(artifact))
+    rec = open_recommender(artifact)
     assert rec.similar(1, 3).items and rec.recommend({"toy story": 0.5}, 2).items
     assert rec.recommend_for_user(1, 3).items or len(rec.movies) == len(
         rec.ratings_of(1)

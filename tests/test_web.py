@@ -648,7 +648,9 @@ def test_the_footer_names_source_licence_and_model(client, root, recommender):
     for path in ("/", "/movies/1", "/nothing"):
         text = client.get(path).text  # this version doesn't say what it was trained on
         assert "Model v1.0.0" in text and "MovieLens" not in text
-    save_version(root, "v1.1.0", recommender, data={"title": title, "terms": terms})
+    about = {"name": "ml-100k", "licence": "for research", "free": False}
+    about |= {"title": title, "terms": terms, "counted": "ratings"}
+    save_version(root, "v1.1.0", recommender, data=about)
     newer = client_for(root)
     for path in ("/", "/movies/1", "/nothing"):
         text = newer.get(path).text
