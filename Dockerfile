@@ -20,6 +20,8 @@ ENV PATH=/opt/movierec/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MOVIEREC_HOME=/srv/movierec \
     MOVIEREC_LOGGING__HANDLERS='["console"]' \
+    OMP_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1 \
     PROMETHEUS_MULTIPROC_DIR=/tmp/prometheus
 RUN useradd --system --uid 10001 --no-create-home movierec \
     && mkdir -p /srv/movierec/artifacts /srv/movierec/ml-100k /tmp/prometheus \

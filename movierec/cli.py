@@ -572,10 +572,14 @@ def load_served(config: Config) -> Any:
     "What a worker runs: the application, for ASGI. Raises `ClickException`."
     from concurrent.futures import ThreadPoolExecutor
 
+    from movierec.artifacts import ArtifactError
     from movierec.serving import BodyFirst
     from movierec.web import create_app
 
-    return BodyFirst(create_app(config), ThreadPoolExecutor(WORKER_THREADS))
+    app = create_app(config)
+    with suppress(ArtifactError):  # then it says so to those who ask
+        app.extensions["movierec"].holder.get()
+    return BodyFirst(app, ThreadPoolExecutor(WORKER_THREADS))
 
 
 def make_server(host: str, port: int, workers: int) -> Any:

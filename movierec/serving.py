@@ -6,10 +6,10 @@
 __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'access_log', 'LATENCY_BUCKETS', 'COUNTED_METHODS',
            'MAX_BODY_BYTES', 'REFUSED', 'BODY_SECONDS', 'file_stamp', 'Model', 'load_model', 'Held', 'is_current',
            'refresh', 'ModelHolder', 'what_is_wrong', 'json_response', 'harmless_id', 'note_request',
-           'with_security_headers', 'log_to_stdout', 'log_access', 'log_failure', 'new_counters', 'Serving',
-           'current_serving', 'current_model', 'answering_model', 'finish_response', 'ModelCollector', 'model_registry',
-           'shared_registry', 'show_metrics', 'make_metrics_folder', 'show_health', 'show_readiness', 'check_body',
-           'watch', 'receive_body', 'wsgi_environ', 'call_application', 'BodyFirst']
+           'with_security_headers', 'without_host', 'log_to_stdout', 'log_access', 'log_failure', 'new_counters',
+           'Serving', 'current_serving', 'current_model', 'answering_model', 'finish_response', 'ModelCollector',
+           'model_registry', 'shared_registry', 'show_metrics', 'make_metrics_folder', 'show_health', 'show_readiness',
+           'check_body', 'watch', 'receive_body', 'wsgi_environ', 'call_application', 'BodyFirst']
 
 # %% ../nbs/22_serving.ipynb #2935047f
 import asyncio
@@ -233,6 +233,17 @@ def with_security_headers(
 
     return wrapped
 
+# %% ../nbs/22_serving.ipynb #4167f262
+def without_host(application: Callable[..., Any]) -> Callable[..., Any]:
+    "The WSGI application, which never learns the Host of a request."
+
+    def wrapped(environ: Any, start_response: Callable[..., Any]) -> Any:
+        environ.pop("HTTP_HOST", None)
+        environ["PATH_INFO"] = environ.get("PATH_INFO") or "/"
+        return application(environ, start_response)
+
+    return wrapped
+
 # %% ../nbs/22_serving.ipynb #12a8f271
 access_log = logging.getLogger("movierec.access")
 
@@ -444,7 +455,8 @@ def watch(
     app.extensions["movierec"] = Serving(ModelHolder(root))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.url_map.merge_slashes = False  # else /api//v1 were redirected, in HTML
-    app.wsgi_app = with_security_headers(app.wsgi_app)  # type: ignore[method-assign]
+    wrapped = with_security_headers(without_host(app.wsgi_app))
+    app.wsgi_app = wrapped  # type: ignore[method-assign]
     app.before_request(note_request)
     app.before_request(check_body)
     app.after_request(finish_response)
