@@ -602,7 +602,7 @@ def make_server(host: str, port: int, workers: int) -> Any:
         backpressure=allow_connections(),
         http1_settings=HTTP1Settings(HEADER_SECONDS * 1000, True, BUFFER_BYTES),
         respawn_failed_workers=True,
-        workers_kill_timeout=10,
+        workers_kill_timeout=8,
     )
 
 # %% ../nbs/25_cli.ipynb #84f99124

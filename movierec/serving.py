@@ -545,6 +545,9 @@ class BodyFirst:
 
     application: Callable[..., Any]
     pool: ThreadPoolExecutor
+    for_health: ThreadPoolExecutor = field(
+        default_factory=partial(ThreadPoolExecutor, 1)
+    )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         "Answer one request."
@@ -557,9 +560,7 @@ class BodyFirst:
             except HTTPException as error:
                 environ[REFUSED] = error
         environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
-        work, loop = (
-            partial(call_application, self.application, environ),
-            get_running_loop(),
-        )
-        for message in await loop.run_in_executor(self.pool, work):
+        pool = self.for_health if environ["PATH_INFO"] == "/healthz" else self.pool
+        work = partial(call_application, self.application, environ)
+        for message in await get_running_loop().run_in_executor(pool, work):
             await send(message)
