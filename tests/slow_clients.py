@@ -3,15 +3,15 @@ nothing, or send headers or a body byte by byte. Those that it closes come back 
 
     python tests/slow_clients.py PORT SECONDS
 
-At the end it prints, as JSON, how many were open at once, how often each kind was
-opened, and what the server answered. It speaks to 127.0.0.1 only.
+The seconds begin when all of them are connected. At the end it prints, as JSON, how
+many were open at once, how often each kind was opened, and what the server answered.
+It speaks to 127.0.0.1 only.
 """
 
 import asyncio
 import json
 import resource
 import sys
-import time
 from collections import Counter
 
 HEADERS = (
@@ -23,12 +23,13 @@ SLOW = {  # kind: how many, what they send at once, and then a byte of it a seco
     "headers": (100, HEADERS, b"x"),
     "idle": (2000, b"", b""),
 }
+ALL = sum(n for n, *_ in SLOW.values())
 
 
-async def hold(port, kind, until, told):
-    "Be one slow client until the end, on one connection after the other."
+async def hold(port, kind, told):
+    "Be one slow client for ever, on one connection after the other."
     _, at_once, dripped = SLOW[kind]
-    while time.monotonic() < until:
+    while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError as error:
@@ -41,16 +42,15 @@ async def hold(port, kind, until, told):
         try:
             writer.write(at_once)
             answer = None  # not yet
-            while answer is None and time.monotonic() < until:
-                wait = asyncio.wait_for(reader.read(100), 1 if dripped else 5)
+            while answer is None:
                 try:
-                    answer = await wait
+                    answer = await asyncio.wait_for(reader.read(100), 1)
                 except TimeoutError:
                     writer.write(dripped)
             if answer:
                 told[f"{kind}: {answer.split(b' ')[1].decode()}"] += 1
         except OSError:
-            pass  # closed by the server as we wrote
+            told[f"{kind}: reset"] += 1  # closed as we wrote
         finally:
             told["open"] -= 1
             writer.close()
@@ -58,14 +58,23 @@ async def hold(port, kind, until, told):
 
 async def attack(port, seconds):
     "All of them at once; what came of it."
-    until, told = time.monotonic() + seconds, Counter()
-    clients = [kind for kind, (n, *_) in SLOW.items() for _ in range(n)]
-    await asyncio.gather(*(hold(port, kind, until, told) for kind in clients))
-    return told
+    told = Counter()
+    clients = [
+        asyncio.create_task(hold(port, kind, told))
+        for kind, (n, *_) in SLOW.items()
+        for _ in range(n)
+    ]
+    while told["most open"] < ALL:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(seconds)
+    found = dict(told)
+    for client in clients:
+        client.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    return found
 
 
 if __name__ == "__main__":
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    found = asyncio.run(attack(int(sys.argv[1]), float(sys.argv[2])))
-    print(json.dumps(found, sort_keys=True))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * ALL), hard))
+    print(json.dumps(asyncio.run(attack(int(sys.argv[1]), float(sys.argv[2])))))
