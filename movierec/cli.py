@@ -635,7 +635,8 @@ def serve_command(config: Config, host: str, port: int, workers: int) -> None:
     server = make_server(host, port, workers)
     multiprocessing.set_start_method("spawn", force=True)
     with TemporaryDirectory(prefix="movierec-") as folder:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or folder
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         for library in ("OMP", "OPENBLAS", "MKL"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
         from movierec.serving import make_metrics_folder

@@ -3,8 +3,8 @@ nothing, or send headers or a body byte by byte. Those that it closes come back 
 
     python tests/slow_clients.py PORT SECONDS
 
-The seconds begin when all of them are connected. At the end it prints, as JSON, how
-many were open at once, how often each kind was opened, and what the server answered.
+The seconds begin when all of them have been connected. At the end it prints, as JSON,
+how many were open at once, how often each kind was opened, and what the server answered.
 It speaks to 127.0.0.1 only.
 """
 
@@ -44,7 +44,8 @@ async def hold(port, kind, told):
             answer = None  # not yet
             while answer is None:
                 try:
-                    answer = await asyncio.wait_for(reader.read(100), 1)
+                    wait = 1 if dripped else None
+                    answer = await asyncio.wait_for(reader.read(100), wait)
                 except TimeoutError:
                     writer.write(dripped)
             if answer:
@@ -64,7 +65,7 @@ async def attack(port, seconds):
         for kind, (n, *_) in SLOW.items()
         for _ in range(n)
     ]
-    while told["most open"] < ALL:
+    while any(told[f"{kind} opened"] < n for kind, (n, *_) in SLOW.items()):
         await asyncio.sleep(0.05)
     await asyncio.sleep(seconds)
     found = dict(told)
