@@ -4,8 +4,8 @@ nothing, or send headers or a body byte by byte. Those that it closes come back 
     python tests/slow_clients.py PORT SECONDS
 
 The seconds begin when all of them have been connected. At the end it prints, as JSON,
-how many were open at once, how often each kind was opened, and what the server answered.
-It speaks to 127.0.0.1 only.
+how many were open at once, how often each kind was opened, and what was answered. It
+speaks to 127.0.0.1 only.
 """
 
 import asyncio
