@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from conftest import save_version
 
+from movierec import cli, serving
 from movierec.recommender import Recommender
 
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
@@ -517,6 +518,15 @@ def test_without_its_extra_the_server_says_what_to_install():
 
 def test_the_dockerfile_is_what_the_chapter_says():
     assert shlex.join(instruction("\nCMD")).startswith("movierec serve --host 0.0.0.0")
+    chapter = (DOCKERFILE.parent / "nbs/howto/deploy.ipynb").read_text()
+    for limit in (
+        f"| {cli.HEADER_SECONDS} seconds, {cli.BUFFER_BYTES // 1024} KiB |",
+        f"| {serving.BODY_SECONDS:g} seconds | 408 |",
+        f"| {serving.MAX_BODY_BYTES // 1024} KiB | 413 |",
+        f"| {cli.MOST_CONNECTIONS:,} | the next ones wait |",
+        f"| {cli.WORKER_THREADS} | the next ones wait;",
+    ):
+        assert limit in chapter
     text = DOCKERFILE.read_text()
     assert "USER 10001" in text and "HEALTHCHECK" in text and "ml-100k.zip" not in text
     assert text.rstrip().endswith("FROM serve")  # what is built unless one says 'free'
