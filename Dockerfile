@@ -34,7 +34,7 @@ VOLUME ["/srv/movierec/artifacts", "/srv/movierec/ml-100k"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["granian", "--interface", "wsgi", "--factory", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "2", "--respawn-failed-workers", "--workers-kill-timeout", "5", "movierec.web:create_app"]
+CMD ["movierec", "serve", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM serve AS free
 ENV MOVIEREC_MODEL__DIR=/opt/free/artifacts

@@ -28,7 +28,7 @@ define pip_install
 endef
 
 $(VENV)/.runtime: settings.ini setup.py pyproject.toml constraints.txt | python
-	$(call pip_install,.)
+	$(call pip_install,.[serve])
 	@touch $@
 
 $(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt | python
@@ -42,7 +42,7 @@ install: $(VENV)/.dev ## make the virtual environment, with the development tool
 serve: port $(VENV)/.runtime ## fetch MovieLens, train if needed, serve on 127.0.0.1 (PORT=5000)
 	@$(BIN)/movierec fetch --if-needed
 	@$(BIN)/movierec train --if-needed
-	@exec $(BIN)/flask --app movierec.web run --port $(PORT)
+	@exec $(BIN)/movierec serve --port $(PORT)
 
 port: python
 	@$(PYTHON) -c 'import socket, sys; sys.exit(not socket.socket().connect_ex(("127.0.0.1", int(sys.argv[1]))))' '$(PORT)' 2>/dev/null || { \

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_NAME_LENGTH', 'WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'Genre', 'Genres', 'Year',
            'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MovieName', 'MovieYear', 'ModelVersion', 'Query', 'DOCUMENT',
-           'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'AN_ID', 'A_TITLE',
+           'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'EXAMPLE_HOST', 'AN_ID', 'A_TITLE',
            'PATH_PARAMETERS', 'name_in_path', 'check_fraction', 'check_digits', 'list_methods', 'SimilarQuery',
            'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar', 'list_movies', 'RecommendBody',
            'name_in_body', 'find_recommendations', 'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer',
@@ -773,7 +773,7 @@ class Route:
     def problems(self) -> tuple[int, ...]:
         "The statuses of what can go wrong."
         if self.body_class:
-            return 400, 413, 415, 503
+            return 400, 408, 413, 415, 503
         may_miss = (404,) if "<" in self.address else ()
         return (400, *may_miss, *((503,) if self.answer_class else ()))
 
@@ -827,13 +827,16 @@ def add_api(app: Flask) -> None:
         app.add_url_rule(route.path, view_func=route.view, methods=[route.method])
 
 # %% ../nbs/23_api.ipynb #d79d7086
-def write_curl(route: Route, host: str = "http://127.0.0.1:5000") -> str:
+EXAMPLE_HOST = "http://127.0.0.1:5000"  # the page's script puts the right one there
+
+
+def write_curl(route: Route) -> str:
     "The example of a route as a command to paste."
     address, _, body = route.example.partition(" ")
+    url = f"{EXAMPLE_HOST}{API_ROOT}{address}"
     if not body:
-        return f"curl '{host}{API_ROOT}{address}'"
-    kind = "Content-Type: application/json"
-    return f"curl -H '{kind}' -d '{body}' {host}{API_ROOT}{address}"
+        return f"curl '{url}'"
+    return f"curl -H 'Content-Type: application/json' -d '{body}' {url}"
 
 # %% ../nbs/23_api.ipynb #1abf4bf2
 def make_spec() -> Any:

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['RIGHT_ALIGNED', 'OPTIONS', 'PATH_TYPE', 'json_option', 'data_option', 'version_option', 'k_option', 'method_option',
            'diversity_option', 'REASON_COLUMNS', 'SEARCH_COLUMNS', 'kind_option', 'size_option', 'scheduler_option',
-           'printable', 'say', 'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors',
-           'drop_output', 'Commands', 'main', 'check_version_name', 'MethodName', 'with_settings', 'with_recommender',
-           'with_filters', 'fetch_beside', 'fetch_films_alone', 'fetch_command', 'train_command', 'inspect_version',
-           'missing_in_use', 'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command',
-           'rate_likes', 'recommend_command', 'print_job', 'batch_command', 'evaluate_command']
+           'MOST_CONNECTIONS', 'OTHER_FILES', 'WORKER_THREADS', 'HEADER_SECONDS', 'BUFFER_BYTES', 'printable', 'say',
+           'print_json', 'print_table', 'progress_bar', 'error_console', 'tell_errors', 'drop_output', 'Commands',
+           'main', 'check_version_name', 'MethodName', 'with_settings', 'with_recommender', 'with_filters',
+           'fetch_beside', 'fetch_films_alone', 'fetch_command', 'train_command', 'inspect_version', 'missing_in_use',
+           'versions_command', 'use_command', 'print_results', 'similar_command', 'search_command', 'rate_likes',
+           'recommend_command', 'print_job', 'batch_command', 'check_address', 'allow_connections', 'load_served',
+           'make_server', 'serve_command', 'evaluate_command']
 
 # %% ../nbs/25_cli.ipynb #a50e9615
 import io
@@ -582,6 +584,149 @@ def batch_command(
         ) from error
     print_job(job, folder, there, as_json)
 
+# %% ../nbs/25_cli.ipynb #95160806
+def check_address(host: str, port: int) -> str:
+    "The number of a host whose port is free. Raises `click.BadParameter`."
+    import errno
+    import socket
+
+    try:
+        (family, *_, found), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )
+    except (OSError, UnicodeError) as error:
+        raise click.BadParameter(
+            f"there is no host {host!r}. 127.0.0.1 is for this machine alone, "
+            "0.0.0.0 for everybody who can reach it.",
+            param_hint="--host",
+        ) from error
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            wrong = f"{host} is no address of this machine. Try 0.0.0.0: all that are."
+            raise click.BadParameter(wrong, param_hint="--host") from error
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken" if taken else f"can't be used: {error.strerror}"
+        wrong = f"port {port} {why}. Choose another, such as {port % 1000 + 8001}."
+        raise click.BadParameter(wrong, param_hint="--port") from error
+    return str(found[0])
+
+# %% ../nbs/25_cli.ipynb #1a78ef7c
+MOST_CONNECTIONS = 8192  # that a worker holds at once; more have to wait
+OTHER_FILES = 256  # that a worker may have open
+
+
+def allow_connections() -> int:
+    "Raise the limit of open files; how many connections a worker may then hold."
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    unlimited = resource.RLIM_INFINITY
+    allowed = wanted if hard == unlimited else min(wanted, hard)
+    if soft != unlimited and soft < allowed:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_CONNECTIONS if soft == unlimited else soft - OTHER_FILES
+    if most < 1:
+        raise click.ClickException(
+            f"only {soft} files may be open at once, and the server needs "
+            f"{wanted:,}. Raise the limit: ulimit -n {wanted}"
+        )
+    if most < MOST_CONNECTIONS:
+        click.echo(
+            f"Only {soft:,} files may be open at once, so that each worker holds "
+            f"{most:,} connections; more have to wait. Better: ulimit -n {wanted}",
+            err=True,
+        )
+    return min(most, MOST_CONNECTIONS)
+
+# %% ../nbs/25_cli.ipynb #77fbdab9
+WORKER_THREADS = 2
+HEADER_SECONDS = 10  # for a request's headers, and until the next one on a connection
+BUFFER_BYTES = 32 * 1024  # of a connection; headers must fit
+
+
+def load_served(config: Config) -> Any:
+    "What a worker runs: the application, for ASGI. Raises `ClickException`."
+    from concurrent.futures import ThreadPoolExecutor
+
+    from movierec.artifacts import ArtifactError
+    from movierec.serving import BodyFirst
+    from movierec.web import create_app
+
+    app = create_app(config)
+    with suppress(ArtifactError):  # then it says so to those who ask
+        app.extensions["movierec"].holder.get()
+    return BodyFirst(app, ThreadPoolExecutor(WORKER_THREADS))
+
+
+def make_server(host: str, port: int, workers: int) -> Any:
+    "The server, not yet started. Raises `ClickException` if granian is missing."
+    try:
+        from granian import Granian
+        from granian.constants import HTTPModes, Interfaces
+        from granian.http import HTTP1Settings
+    except ImportError as error:
+        wrong = "the server is missing. Install it: pip install 'movierec[serve]'"
+        raise click.ClickException(wrong) from error
+    return Granian(
+        "movierec.web:create_app",
+        check_address(host, port),
+        port,
+        interface=Interfaces.ASGINL,
+        workers=workers,
+        http=HTTPModes.http1,
+        websockets=False,
+        backpressure=allow_connections(),
+        http1_settings=HTTP1Settings(HEADER_SECONDS * 1000, True, BUFFER_BYTES),
+        respawn_failed_workers=True,
+        workers_kill_timeout=8,
+    )
+
+# %% ../nbs/25_cli.ipynb #84f99124
+@main.command("serve")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0: for everybody."
+)
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where.",
+)
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes.",
+)
+@tell_errors
+@with_settings
+def serve_command(config: Config, host: str, port: int, workers: int) -> None:
+    "Serve the pages and the API, until Ctrl+C or SIGTERM."
+    import multiprocessing
+    from functools import partial
+    from tempfile import TemporaryDirectory
+
+    server = make_server(host, port, workers)
+    multiprocessing.set_start_method("spawn", force=True)
+    with TemporaryDirectory(prefix="movierec-") as folder:
+        shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or folder
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+        from movierec.serving import make_metrics_folder
+
+        make_metrics_folder()
+        server.serve(target_loader=partial(load_served, config), wrap_loader=False)
+
 # %% ../nbs/25_cli.ipynb #06cea16c
 @main.command("evaluate")
 @version_option
@@ -599,8 +744,8 @@ def evaluate_command(config: Config, version: str | None, as_json: bool) -> None
     if as_json:
         return print_json(report)
     if not report["models"]:
-        say = "The data holds no ratings, so there is nothing to measure"
-        return say(f"{say}. MODEL_CARD.md is written to {artifact.folder}.")
+        nothing = "The data holds no ratings, so there is nothing to measure"
+        return say(f"{nothing}. MODEL_CARD.md is written to {artifact.folder}.")
     rows = [
         {"model": name, "cold": report["cold"][name]["ndcg_at_10"]}
         | pick_metrics(figures)

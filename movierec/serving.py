@@ -4,25 +4,32 @@
 
 # %% auto #0
 __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'access_log', 'LATENCY_BUCKETS', 'COUNTED_METHODS',
-           'MAX_BODY_BYTES', 'file_stamp', 'Model', 'load_model', 'Held', 'is_current', 'refresh', 'ModelHolder',
-           'what_has_changed', 'what_is_wrong', 'json_response', 'harmless_id', 'note_request', 'with_security_headers',
-           'log_to_stdout', 'log_access', 'log_failure', 'new_counters', 'Serving', 'current_serving', 'current_model',
-           'answering_model', 'finish_response', 'ModelCollector', 'model_registry', 'shared_registry', 'show_metrics',
-           'make_metrics_folder', 'show_health', 'show_readiness', 'watch']
+           'MAX_BODY_BYTES', 'REFUSED', 'BODY_SECONDS', 'file_stamp', 'Model', 'load_model', 'Held', 'is_current',
+           'refresh', 'ModelHolder', 'what_has_changed', 'what_is_wrong', 'json_response', 'harmless_id',
+           'note_request', 'with_security_headers', 'without_host', 'log_to_stdout', 'log_access', 'log_failure',
+           'new_counters', 'Serving', 'current_serving', 'current_model', 'answering_model', 'finish_response',
+           'ModelCollector', 'model_registry', 'shared_registry', 'show_metrics', 'make_metrics_folder', 'show_health',
+           'show_readiness', 'check_body', 'watch', 'receive_body', 'wsgi_environ', 'call_application', 'BodyFirst']
 
 # %% ../nbs/22_serving.ipynb #2935047f
+import asyncio
+import io
 import logging
 import os
 import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from asyncio import get_running_loop
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, current_app, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -30,7 +37,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic_core import to_json
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
 
 from movierec.artifacts import (
     LATEST,
@@ -242,6 +254,17 @@ def with_security_headers(
 
     return wrapped
 
+# %% ../nbs/22_serving.ipynb #4167f262
+def without_host(application: Callable[..., Any]) -> Callable[..., Any]:
+    "The WSGI application, which never learns the Host of a request."
+
+    def wrapped(environ: Any, start_response: Callable[..., Any]) -> Any:
+        environ.pop("HTTP_HOST", None)
+        environ["PATH_INFO"] = environ.get("PATH_INFO") or "/"
+        return application(environ, start_response)
+
+    return wrapped
+
 # %% ../nbs/22_serving.ipynb #12a8f271
 access_log = logging.getLogger("movierec.access")
 
@@ -431,8 +454,17 @@ def show_readiness() -> Response:
 
 # %% ../nbs/22_serving.ipynb #9c602b15
 MAX_BODY_BYTES = 64 * 1024  # more than two thousand ratings
+REFUSED = "movierec.refused"  # where the environ of a request has the server's error
 
 
+def check_body() -> None:
+    "Raise `RequestEntityTooLarge`, or what the server noted in the environ."
+    if error := request.environ.get(REFUSED):
+        raise error
+    if len(request.get_data()) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+
+# %% ../nbs/22_serving.ipynb #0d5d9b14
 def watch(
     app: Flask,
     root: Path,  # the folder of all versions
@@ -442,11 +474,114 @@ def watch(
     log_to_stdout(level)
     make_metrics_folder()
     app.extensions["movierec"] = Serving(ModelHolder(root))
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.url_map.merge_slashes = False  # else /api//v1 were redirected, in HTML
-    app.wsgi_app = with_security_headers(app.wsgi_app)  # type: ignore[method-assign]
+    wrapped = with_security_headers(without_host(app.wsgi_app))
+    app.wsgi_app = wrapped  # type: ignore[method-assign]
     app.before_request(note_request)
+    app.before_request(check_body)
     app.after_request(finish_response)
     app.add_url_rule("/healthz", view_func=show_health)
     app.add_url_rule("/readyz", view_func=show_readiness)
     app.add_url_rule("/metrics", view_func=show_metrics)
+
+# %% ../nbs/22_serving.ipynb #b4180290
+BODY_SECONDS = 10.0  # from the end of the headers to the end of the body
+
+
+async def receive_body(
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],  # gives ASGI's next event
+    length: int,  # as the headers say it; 0 if they don't
+    seconds: float = BODY_SECONDS,
+) -> bytes:
+    """A whole body. Raises `RequestEntityTooLarge`, `RequestTimeout` and
+    `ClientDisconnected`."""
+    content, more = bytearray(), True
+    try:
+        async with asyncio.timeout(seconds):
+            while more and max(length, len(content)) <= MAX_BODY_BYTES:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise ClientDisconnected
+                content += event.get("body", b"")
+                more = event.get("more_body", False)
+    except TimeoutError:
+        slow = f"The body has not arrived within {seconds:g} seconds."
+        raise RequestTimeout(slow) from None
+    if max(length, len(content)) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return bytes(content)
+
+# %% ../nbs/22_serving.ipynb #de560a09
+def wsgi_environ(scope: Mapping[str, Any]) -> dict[str, Any]:
+    "The environ of a request, from the scope of ASGI; without its body."
+    host, port = scope["server"]
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope["headers"]:
+        if b"_" not in name:
+            key = f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+    return environ
+
+# %% ../nbs/22_serving.ipynb #61c63913
+def call_application(
+    application: Callable[..., Any],  # a WSGI application
+    environ: dict[str, Any],
+) -> list[dict[str, Any]]:  # two messages of ASGI: the headers, and the body
+    "The whole answer of an application."
+    started: list[Any] = []
+
+    def start_response(status: str, headers: Any, failure: Any = None) -> None:
+        started[:] = int(status[:3]), headers
+
+    parts = application(environ, start_response)
+    content = b"".join(parts)
+    if hasattr(parts, "close"):
+        parts.close()
+    status, headers = started
+    pairs = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]
+    start = {"type": "http.response.start", "status": status, "headers": pairs}
+    return [start, {"type": "http.response.body", "body": content}]
+
+# %% ../nbs/22_serving.ipynb #3e04ec0a
+@dataclass(frozen=True, eq=False)
+class BodyFirst:
+    "A WSGI application as one of ASGI, that gets each request with its whole body."
+
+    application: Callable[..., Any]
+    pool: ThreadPoolExecutor
+    for_health: ThreadPoolExecutor = field(
+        default_factory=partial(ThreadPoolExecutor, 1)
+    )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        "Answer one request."
+        environ, body = wsgi_environ(scope), b""
+        length = environ.pop("HTTP_CONTENT_LENGTH", None)
+        chunked = environ.pop("HTTP_TRANSFER_ENCODING", None)
+        if length or chunked:
+            try:
+                body = await receive_body(receive, int(length or 0))
+            except HTTPException as error:
+                environ[REFUSED] = error
+        environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+        pool = self.for_health if environ["PATH_INFO"] == "/healthz" else self.pool
+        work = partial(call_application, self.application, environ)
+        for message in await get_running_loop().run_in_executor(pool, work):
+            await send(message)

@@ -31,6 +31,7 @@ from werkzeug.exceptions import NotFound
 
 from .answers import Explanation, said_title, why_people
 from movierec.api import (
+    EXAMPLE_HOST,
     MAX_NAME_LENGTH,
     BadQuery,
     Genres,
@@ -577,8 +578,7 @@ def map_page() -> Response:
 def api_page() -> Response:
     "GET /api: the manual of the API."
     document = json.loads(read_document(current_app.root_path))
-    host = request.host_url.rstrip("/")
-    return render_page("api.html", document=document, host=host)
+    return render_page("api.html", document=document, host=EXAMPLE_HOST)
 
 # %% ../nbs/24_web.ipynb #d0965e22
 def films_to_go_on_with() -> list[dict[str, Any]]:

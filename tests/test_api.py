@@ -1,5 +1,6 @@
 "Every address, asked in every wrong way: ids, methods, types, headers, bodies."
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -7,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import save_version
+from werkzeug.exceptions import RequestTimeout
 
-from movierec import api, similarity, web
+from movierec import api, serving, similarity, web
 from movierec.config import load_config
 from movierec.recommender import Recommender
 from movierec.titles import TitleIndex
@@ -152,6 +154,44 @@ def test_a_body_that_is_too_large(client, path):
     response = client.post(path, data=b" " * 70_000, content_type="application/json")
     assert response.status_code == 413
     check_problem(response, path)
+
+
+def send_in_chunks(client, path, content):
+    "POST a body whose length nobody says, as servers hand it on."
+    return client.post(
+        path,
+        input_stream=io.BytesIO(content),
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+
+@pytest.mark.parametrize("path", TAKE_A_BODY)
+def test_a_body_in_chunks_is_taken_whole_or_refused(client, path):
+    names = '["Fargo (1996)"]'
+    sent = f'{{"names": {names}}}' if path.endswith("matches") else '{"ratings": {}}'
+    sent = "{}" if path.endswith("films") else sent
+    for n, status in ((len(sent), 200), (65_536, 200), (65_537, 413), (70_000, 413)):
+        response = send_in_chunks(client, path, sent.encode().ljust(n))
+        assert response.status_code == status, n
+        if status == 413:
+            check_problem(response, path)
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nothing", "/api/v1/movies/1"])
+def test_a_body_that_nobody_reads_is_refused_too(client, path):
+    assert client.get(path, data=b" " * 65_536).status_code in (200, 404)
+    assert client.get(path, data=b" " * 65_537).status_code == 413
+
+
+def test_what_the_server_refused_is_answered_like_any_error(client):
+    refused = {serving.REFUSED: RequestTimeout("too slow")}
+    for path in TAKE_A_BODY:
+        response = client.post(path, environ_overrides=refused)
+        assert response.status_code == 408 and "too slow" in response.text
+        check_problem(response, path)
+        assert response.headers["X-Request-Id"] and "DENY" in str(response.headers)
 
 
 def matches(client, *names):

@@ -20,10 +20,12 @@ from pathlib import Path
 import pytest
 from conftest import save_version
 
+from movierec import cli, serving
 from movierec.recommender import Recommender
 
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
 CHANGE_SECONDS = float(os.environ.get("CHANGE_SECONDS", "10"))
+ATTACK_SECONDS = float(os.environ.get("ATTACK_SECONDS", "12"))  # a body has ten
 CLIENTS = 16
 
 
@@ -43,7 +45,7 @@ def free_port():
 class Production:
     "The server of the Dockerfile, on another port."
 
-    def __init__(self, root, folder):
+    def __init__(self, root, folder, **variables):
         self.port, self.log = free_port(), folder / "log"
         command = [
             part.replace("0.0.0.0", "127.0.0.1").replace("8000", str(self.port))
@@ -59,6 +61,7 @@ class Production:
             "PROMETHEUS_MULTIPROC_DIR": str(folder / "prometheus"),
             "PYTHONUNBUFFERED": "1",
         }
+        environment |= variables
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [program, *command[1:]],
@@ -69,13 +72,11 @@ class Production:
             )
         deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                self.get("/healthz")
-                return
-            except OSError:
-                time.sleep(0.1)
+            if self.log.read_text().count("Started worker-") == 2:
+                return  # one that is still starting can't stand in for the other
+            time.sleep(0.1)
         self.stop()
-        pytest.fail(f"the server doesn't answer:\n{self.log.read_text()}")
+        pytest.fail(f"the server doesn't start:\n{self.log.read_text()}")
 
     def get(self, path):
         "Status and content."
@@ -85,6 +86,31 @@ class Production:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read()
+
+    def post(self, headers, body=b"", then=b""):
+        """What comes back for a POST to the API, until the server hangs up or has
+        nothing to say for a second: statuses, headers of the first, content."""
+        answer = b""
+        with (
+            socket.create_connection(
+                ("127.0.0.1", self.port), timeout=10
+            ) as connection,
+            suppress(OSError),
+        ):
+            connection.sendall(POST + headers + b"\r\n" + body)
+            while part := connection.recv(65536):
+                answer += part
+                connection.sendall(then)
+                connection.settimeout(1)
+        statuses = re.findall(rb"^HTTP/1\.1 (\d+)", answer, re.M)
+        head, _, content = answer.partition(b"\r\n\r\n")
+        fields = dict(re.findall(r"^([\w-]+): (.*?)\r?$", head.decode(), re.M))
+        return [int(status) for status in statuses], fields, content
+
+    def lines(self, **wanted):
+        "The lines of the log that say this."
+        found = map(json.loads, re.findall(r"^{.*}$", self.log.read_text(), re.M))
+        return [line for line in found if line.items() >= wanted.items()]
 
     def health(self):
         "The exit status of the Dockerfile's health check."
@@ -157,25 +183,17 @@ def test_the_servers_of_the_image_answer_as_one(production):
 def workers(production):
     "The processes that answer."
     found = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(None, 2) for line in found.splitlines()]
     return [
         int(pid)
         for pid, parent, args in rows
-        if int(parent) == production.process.pid and "tracker" not in args
+        if int(parent) == production.process.pid and "resource_tracker" not in args
     ]
 
 
 def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(production):
-    deadline = time.monotonic() + 60
-    while (
-        production.log.read_text().count("Started worker-") < 2
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.1)  # one that is still starting can't stand in for the other
-    for _ in range(40):
-        assert production.get("/readyz")[0] == 200
     before = workers(production)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
@@ -337,10 +355,178 @@ def test_sixteen_clients_while_models_change(production, dataset, recommender):
     print(f"{len(answers)} answers from {len(seen)} models")
 
 
-def test_the_dockerfile_is_what_the_chapter_says():
-    assert shlex.join(instruction("\nCMD")).startswith(
-        "granian --interface wsgi --factory"
+def test_slow_and_idle_clients_cost_no_thread(production):
+    program = Path(__file__).with_name("slow_clients.py")
+    attack = subprocess.Popen(
+        [sys.executable, program, str(production.port), str(ATTACK_SECONDS)],
+        stdout=subprocess.PIPE,
     )
+    deadline, waited = time.monotonic() + ATTACK_SECONDS + 60, []
+    with attack:
+        while attack.poll() is None and time.monotonic() < deadline:
+            started = time.monotonic()
+            assert production.get("/healthz")[0] == 200
+            waited.append(time.monotonic() - started)
+            assert production.get("/api/v1/movies/50/similar?k=1")[0] == 200
+            time.sleep(0.1)
+        attack.kill()
+        told = json.loads(attack.stdout.read())
+    assert told["most open"] > 2000 and max(waited) < 1, (told, max(waited))
+    slow = told["bodies: 408"]  # told so, in words, and then counted as any request is
+    assert slow > 0 and told["headers opened"] > 100 and told["idle opened"] > 2000
+    status = b'route="/api/v1/recommendations",status="408"'
+    (line,) = [x for x in production.get("/metrics")[1].splitlines() if status in x]
+    assert float(line.split()[1]) >= slow
+    logged = production.lines(status=408, path="/api/v1/recommendations")
+    assert len(logged) >= slow and all(len(x["request_id"]) == 32 for x in logged)
+    print(f"healthz within {max(waited):.3f} s, {len(waited)} times; {told}")
+
+
+LENGTH, CHUNKED = b"Content-Length: %d\r\n", b"Transfer-Encoding: chunked\r\n"
+ANSWERED = b'{"ratings": {"50": 5}, "k": 1}'
+
+
+def in_chunks(content):
+    "A body in chunks of a kilobyte."
+    parts = (content[i : i + 1024] for i in range(0, len(content), 1024))
+    return (
+        b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    )
+
+
+def test_a_body_is_taken_whole_or_refused(hardened):
+    sized, most = len(ANSWERED), 65_536
+    for n, status in ((sized, 200), (most, 200), (most + 1, 413), (90_000, 413)):
+        body = ANSWERED.ljust(n)
+        for headers, sent in ((LENGTH % n, body), (CHUNKED, in_chunks(body))):
+            statuses, fields, content = hardened.post(headers, sent)
+            assert statuses == [status], (n, headers)
+            if status == 200:
+                assert json.loads(content)["items"]
+                continue
+            problem = json.loads(content)
+            assert fields["content-type"] == "application/problem+json"
+            assert fields["x-frame-options"] == "DENY" and problem["status"] == 413
+            assert fields["x-request-id"] == problem["request_id"]
+            assert hardened.lines(status=413, request_id=problem["request_id"])
+
+
+def test_what_follows_a_refused_body_is_no_request(hardened):
+    inside = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    statuses, fields, _ = hardened.post(LENGTH % 70_000, b"{", then=inside)
+    assert statuses == [413] and fields["connection"] == "close"
+
+
+def test_a_client_that_leaves_amid_its_body_is_no_failure(hardened):
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", hardened.port)) as connection:
+            connection.sendall(POST + LENGTH % 1000 + b"\r\n{")
+    deadline = time.monotonic() + 10
+    asked = {"path": "/api/v1/recommendations", "status": 400}
+    while len(hardened.lines(**asked)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(hardened.lines(**asked)) >= 5 and not hardened.lines(status=500)
+
+
+def test_running_requests_are_answered_when_the_server_is_told_to_stop(production):
+    half = len(ANSWERED) // 2
+    begun = POST + LENGTH % len(ANSWERED) + b"\r\n" + ANSWERED[:half]
+    address = "127.0.0.1", production.port
+    connections = [socket.create_connection(address, timeout=20) for _ in range(6)]
+    for connection in connections:
+        connection.sendall(begun)
+    assert production.get("/healthz")[0] == 200  # they have arrived before
+    production.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    with pytest.raises(ConnectionRefusedError):  # nobody new is let in
+        while time.monotonic() < deadline:
+            socket.create_connection(address).close()
+            time.sleep(0.05)
+    for connection in connections:
+        connection.sendall(ANSWERED[half:])
+    for connection in connections:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.close()
+    assert production.process.wait(timeout=30) == 0
+
+
+def test_counters_are_shared_without_a_folder_for_them(trained_root, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    apart = {"PROMETHEUS_MULTIPROC_DIR": "", "TMPDIR": str(tmp_path / "temporary")}
+    server = Production(trained_root, tmp_path, **apart)
+    try:
+        asked = [server.get("/api/v1/movies/50")[0] for _ in range(30)]
+        numbers = server.get("/metrics")[1]
+    finally:
+        status = server.stop()
+    route = b'{method="GET",route="/api/v1/movies/<movie_id>",status="200"} 30.0'
+    assert asked == [200] * 30 and b"movierec_requests_total" + route in numbers
+    assert status == 0
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def serve(*options, before="", **variables):
+    "Try to start the server, which is expected to end: its status and its words."
+    asked = [sys.executable, "-m", "movierec", "serve", *options]
+    if before:
+        asked = ["bash", "-c", f"{before}; exec {shlex.join(asked)}"]
+    done = subprocess.run(
+        asked, capture_output=True, text=True, timeout=60, env=os.environ | variables
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_what_keeps_the_server_from_starting_is_said(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = str(other.getsockname()[1])
+        status, said = serve("--port", taken)
+        assert status == 2 and f"port {taken} is taken. Choose another" in said
+        status, said = serve("--port", taken, "--host", "localhost")
+        assert status == 2 and "is taken" in said
+    for host in ("no.such.host.invalid", "x" * 300, "192.0.2.1", ""):
+        status, said = serve("--host", host)
+        assert status == 2 and "--host" in said and "0.0.0.0" in said, (host, said)
+    for port in ("0", "65536", "http"):
+        status, said = serve("--port", port)
+        assert status == 2 and "--port" in said
+    status, said = serve("--workers", "0")
+    assert status == 2 and "--workers" in said
+    status, said = serve(before="ulimit -n 200")
+    assert status == 1 and "only 200 files may be open" in said and "ulimit -n" in said
+    status, said = serve("--config", str(tmp_path / "nowhere.yaml"))
+    assert status == 1 and "nowhere.yaml can't be read" in said
+    file = tmp_path / "file"
+    file.touch()
+    status, said = serve(PROMETHEUS_MULTIPROC_DIR=str(file / "numbers"))
+    assert status == 1 and "PROMETHEUS_MULTIPROC_DIR is" in said
+
+
+def test_without_its_extra_the_server_says_what_to_install():
+    code = (
+        "import sys; sys.modules['granian'] = None; from movierec.cli import main; "
+        "main(['serve'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "pip install 'movierec[serve]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_dockerfile_is_what_the_chapter_says():
+    assert shlex.join(instruction("\nCMD")).startswith("movierec serve --host 0.0.0.0")
+    chapter = (DOCKERFILE.parent / "nbs/howto/deploy.ipynb").read_text()
+    for limit in (
+        f"| {cli.HEADER_SECONDS} seconds, {cli.BUFFER_BYTES // 1024} KiB |",
+        f"| {serving.BODY_SECONDS:g} seconds | 408 |",
+        f"| {serving.MAX_BODY_BYTES // 1024} KiB | 413 |",
+        f"| {cli.MOST_CONNECTIONS:,} | the next ones wait |",
+        f"| {cli.WORKER_THREADS} | the next ones wait;",
+    ):
+        assert limit in chapter
     text = DOCKERFILE.read_text()
     assert "USER 10001" in text and "HEALTHCHECK" in text and "ml-100k.zip" not in text
     assert text.rstrip().endswith("FROM serve")  # what is built unless one says 'free'

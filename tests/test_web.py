@@ -1224,6 +1224,21 @@ def test_a_wrong_body_is_refused_with_what_is_wrong(client, body, said):
     assert re.search(said, response.json["detail"]) and len(response.data) < 4000
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil:99999", "<evil>"])
+def test_the_host_of_a_request_stands_nowhere(client, host):
+    leading_on = ["/?q=fargo", "/?q=western", "/movies/fargo", "/movies/050", ""]
+    pages = ["/", "/api", "/movies/1", "/map", "/for-you", "/nothing", "/movies/0"]
+    asked = pages + [route.path for route in api.ROUTES] + ["/static/", "/metrics"]
+    for path in leading_on + asked:
+        raw = {} if "?" in path else {"PATH_INFO": path}  # it may be empty
+        given = {"headers": {"Host": host}, "environ_overrides": raw}
+        response = client.get(path or "/", **given)
+        assert response.status_code < 500 and "evil" not in response.text
+        assert "evil" not in str(response.headers)
+        to = response.headers.get("Location", "/")
+        assert to.startswith("/") and not to.startswith("//")
+
+
 def test_a_body_that_is_too_large_or_of_another_kind_is_refused(client):
     assert post(client, b" " * 65_537).status_code == 413
     form = client.post("/api/v1/recommendations", data={"ratings": "50"})

@@ -1,9 +1,11 @@
 """The wheel is whole: installed alone, in an empty folder with no clone around it, it
 fetches, trains and serves."""
 
+import http.client
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,12 @@ def test_it_fetches_trains_and_serves(installed, tmp_path):
         assert "Aladdin and the King of Thieves" in page
         stylesheet = next(part for part in page.split('"') if part.endswith(".css"))
         assert "{" in wait_for_page(f"http://127.0.0.1:{port}{stylesheet}", server, log)
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with closing(asked):
+            pieces = iter([b'{"ratings": {"50": 5}}', b" " * 70_000])
+            kind = {"Content-Type": "application/json"}
+            asked.request("POST", "/api/v1/recommendations", pieces, kind)
+            assert asked.getresponse().status == 413
     finally:
         server.terminate()
         server.wait(timeout=10)
