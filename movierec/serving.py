@@ -10,7 +10,7 @@ __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'MO
            'with_security_headers', 'LineWriter', 'log_to_stdout', 'log_access', 'log_failure', 'Snapshot',
            'read_snapshot', 'Counts', 'write_counts', 'keep_writing', 'gather_counts', 'counter_families',
            'latency_family', 'Serving', 'current_serving', 'current_model', 'answering_model', 'finish_response',
-           'ServingCollector', 'show_metrics', 'show_health', 'show_readiness', 'watch']
+           'ServingCollector', 'show_metrics', 'make_metrics_folder', 'show_health', 'show_readiness', 'watch']
 
 # %% ../nbs/22_serving.ipynb #2935047f
 import logging
@@ -54,7 +54,7 @@ from movierec.artifacts import (
     NoModel,
     open_version,
 )
-from .config import MovierecError, json_formatter
+from .config import ConfigError, MovierecError, json_formatter
 from .files import write_atomically
 from .recommender import Recommender, read_parts
 
@@ -584,6 +584,18 @@ def show_metrics() -> Response:
     registry.register(ServingCollector(serving))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(registry), headers=NOT_KEPT, content_type=content_type)
+
+# %% ../nbs/22_serving.ipynb #be3f5967
+def make_metrics_folder() -> None:
+    "Make the folder in which processes share their counters. Raises `ConfigError`."
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"PROMETHEUS_MULTIPROC_DIR is {folder!r}, which can't be used: "
+                f"{error.strerror}. Name an empty folder, or leave the variable out."
+            ) from error
 
 # %% ../nbs/22_serving.ipynb #5f64a1af
 def show_health() -> Response:
