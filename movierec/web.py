@@ -262,7 +262,7 @@ def search_page(rec: Recommender, form: Mapping[str, Any]) -> Response:
     query, years = form["query"], rec.movies["year"]
     named, near = find_films(rec, query)
     if not named:
-        current_serving().counters["unknown_titles"].inc()
+        current_serving().count_unknown(query.q)
     return render_page(
         "search.html",
         q=query.q,

@@ -150,6 +150,7 @@ def test_the_servers_of_the_image_answer_as_one(production):
     assert (
         production.get("/nothing")[0] == 404 and production.get("/?q=qqqqqqq")[0] == 200
     )
+    time.sleep(2)  # each process writes what it has counted once a second
     status, content = production.get("/metrics")
     numbers = dict(
         line.rsplit(" ", 1)
