@@ -375,6 +375,7 @@ def test_slow_and_idle_clients_cost_no_thread(production):
     assert told["most open"] > 2000 and max(waited) < 1, (told, max(waited))
     slow = told["bodies: 408"]  # told so, in words, and then counted as any request is
     assert slow > 0 and told["headers opened"] > 100 and told["idle opened"] > 2000
+    time.sleep(2)  # each process writes what it has counted once a second
     status = b'route="/api/v1/recommendations",status="408"'
     (line,) = [x for x in production.get("/metrics")[1].splitlines() if status in x]
     assert float(line.split()[1]) >= slow
@@ -454,13 +455,16 @@ def test_running_requests_are_answered_when_the_server_is_told_to_stop(productio
 def test_counters_are_shared_without_a_folder_for_them(trained_root, tmp_path):
     (tmp_path / "temporary").mkdir()
     apart = {"PROMETHEUS_MULTIPROC_DIR": "", "TMPDIR": str(tmp_path / "temporary")}
+    route = b'{method="GET",route="/api/v1/movies/<movie_id>",status="200"} 30.0'
     server = Production(trained_root, tmp_path, **apart)
     try:
         asked = [server.get("/api/v1/movies/50")[0] for _ in range(30)]
-        numbers = server.get("/metrics")[1]
+        deadline, numbers = time.monotonic() + 15, b""
+        while route not in numbers and time.monotonic() < deadline:
+            time.sleep(0.2)  # each process writes its own once a second
+            numbers = server.get("/metrics")[1]
     finally:
         status = server.stop()
-    route = b'{method="GET",route="/api/v1/movies/<movie_id>",status="200"} 30.0'
     assert asked == [200] * 30 and b"movierec_requests_total" + route in numbers
     assert status == 0
     assert not list((tmp_path / "temporary").iterdir())
