@@ -570,8 +570,8 @@ def evaluate_command(config: Config, version: str | None, as_json: bool) -> None
     if as_json:
         return print_json(report)
     if not report["models"]:
-        say = "The data holds no ratings, so there is nothing to measure"
-        return say(f"{say}. MODEL_CARD.md is written to {artifact.folder}.")
+        nothing = "The data holds no ratings, so there is nothing to measure"
+        return say(f"{nothing}. MODEL_CARD.md is written to {artifact.folder}.")
     rows = [
         {"model": name, "cold": report["cold"][name]["ndcg_at_10"]}
         | pick_metrics(figures)
