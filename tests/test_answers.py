@@ -17,6 +17,7 @@ from movierec.answers import (
     markdown_table,
     whys_recommended,
 )
+from movierec.config import escape_controls
 
 MOVIE = {"movie_id": 1, "title": "A", "year": 1990, "genres": ["x"], "n_ratings": 7}
 OTHER = {"movie_id": 2, "title": "B", "year": None, "genres": ["x", "y"]}
@@ -78,7 +79,7 @@ def test_any_text_stays_in_its_cell(text):
     assert len(re.findall(r"(?<!\\)\|", lines[2].replace("\\\\", ""))) >= 3
     assert lines[2].replace("\\|", "").count("|") == 3
     items = make_items([{**MOVIE, "title": text}], [1], ["{title}"])
-    assert text in repr(Results("v", None, items))
+    assert escape_controls(text) in repr(Results("v", None, items))
 
 
 # Explanations
