@@ -24,7 +24,7 @@ ENV PATH=/opt/movierec/bin:$PATH \
     OPENBLAS_NUM_THREADS=1 \
     PROMETHEUS_MULTIPROC_DIR=/tmp/prometheus
 RUN useradd --system --uid 10001 --no-create-home movierec \
-    && mkdir -p /srv/movierec/artifacts /srv/movierec/ml-100k /tmp/prometheus \
+    && mkdir -p /srv/movierec/artifacts /srv/movierec/ml-100k /srv/movierec/wikidata /tmp/prometheus \
     && chown -R movierec: /srv/movierec /tmp/prometheus
 COPY --from=build /opt/movierec /opt/movierec
 COPY config.yaml /srv/movierec/config.yaml

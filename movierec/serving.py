@@ -413,7 +413,8 @@ class Counts:
         self.folder, self.problems = folder, dict[str, str]()
         self.numbers = dict[Key, float]()
         self.examples = dict[Key, Example]()
-        self.changed, self._lock, self._thread = Event(), Lock(), Thread()
+        self.changed, self.writing = Event(), Lock()
+        self._lock, self._thread = Lock(), Thread()
         if self.file:
             with suppress(OSError, ValueError):
                 before = read_snapshot(self.file)
@@ -457,14 +458,15 @@ def write_counts(counts: Counts) -> None:
     "Bring the file up to date; what prevents it is noted."
     if not (counts.folder and counts.file):
         return
-    content, folder = counts.snapshot().model_dump_json(), counts.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(counts.file, content.encode())
-    except OSError as error:
-        counts.note("writing", f"{folder} can't be written to: {error.strerror}")
-    else:
-        counts.note("writing", "")
+    problem = ""
+    with counts.writing:  # else an old content could follow a new one
+        content = counts.snapshot().model_dump_json().encode()
+        try:
+            counts.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(counts.file, content)
+        except OSError as error:
+            problem = f"{counts.folder} can't be written to: {error.strerror}"
+    counts.note("writing", problem)
 
 
 def keep_writing(counts: Counts) -> None:

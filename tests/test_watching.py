@@ -140,6 +140,7 @@ def small_disk(watched):
 
 def test_a_full_disk_under_the_counters_ends_no_process(watched, small_disk):
     before = set(workers(watched))
+    assert len(before) == 2
     ask_often(watched)
     wait_for(watched, "movierec_metrics_problem", 1)
     small_disk.unlink()
@@ -154,19 +155,21 @@ def test_a_disk_that_is_full_for_log_and_counters_costs_lines_only(watched):
         cannot_run("only Linux limits the files of a process that runs")
     lost = "movierec_lost_log_lines_total"
     assert wait_for(watched, "movierec_metrics_problem", 0)[lost] == 0
-    before = watched.log.stat().st_size
     limits = {
         pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers(watched)
     }
+    assert len(limits) == 2
     try:
         for pid, (_, hard) in limits.items():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        before = watched.log.stat().st_size
         ask_often(watched)
         wait_for(watched, "movierec_metrics_problem", 1)
     finally:
+        size = watched.log.stat().st_size
         for pid, limit in limits.items():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-    assert watched.log.stat().st_size == before
+    assert size == before
     ask_often(watched)
     wait_for(watched, "movierec_metrics_problem", 0)
     wait_until(watched, lambda told: told[lost] > 30)
