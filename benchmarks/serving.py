@@ -47,6 +47,7 @@ SERVERS = {  # what follows `python -m`; two processes where there can be severa
     "gunicorn, 2 x 4 threads": "gunicorn -w 2 --threads 4 -b {at} {called}",
     "granian, 2 x 2 threads": "granian --interface wsgi --host 127.0.0.1 --port {port} "
     "--workers 2 --blocking-threads 2 --workers-kill-timeout 5 {factory} {app}",
+    "movierec serve": "movierec serve --port {port}",  # ours alone, with a body first
 }
 CHOSEN = "granian, 2 x 2 threads"
 

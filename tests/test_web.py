@@ -1224,7 +1224,7 @@ def test_a_wrong_body_is_refused_with_what_is_wrong(client, body, said):
     assert re.search(said, response.json["detail"]) and len(response.data) < 4000
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil:99999", "<evil>"])
+@pytest.mark.parametrize("host", ["zzqq.example", "zzqq:99999", "<zzqq>"])
 def test_the_host_of_a_request_stands_nowhere(client, host):
     leading_on = ["/?q=fargo", "/?q=western", "/movies/fargo", "/movies/050", ""]
     pages = ["/", "/api", "/movies/1", "/map", "/for-you", "/nothing", "/movies/0"]
@@ -1233,8 +1233,8 @@ def test_the_host_of_a_request_stands_nowhere(client, host):
         raw = {} if "?" in path else {"PATH_INFO": path}  # it may be empty
         given = {"headers": {"Host": host}, "environ_overrides": raw}
         response = client.get(path or "/", **given)
-        assert response.status_code < 500 and "evil" not in response.text
-        assert "evil" not in str(response.headers)
+        assert response.status_code < 500 and "zzqq" not in response.text
+        assert "zzqq" not in str(response.headers)
         to = response.headers.get("Location", "/")
         assert to.startswith("/") and not to.startswith("//")
 
