@@ -8,7 +8,7 @@ __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE
            'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings', 'look_up_excluded',
            'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies', 'checked_ratings',
            'list_genres', 'named_person', 'person_key', 'genre_called', 'SeriesName', 'series_name', 'same_series',
-           'find_series', 'copy_record', 'Catalogue', 'build_catalogue']
+           'find_series', 'copy_record', 'Found', 'Catalogue', 'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
@@ -26,6 +26,7 @@ from .config import QueryError, show_value
 from .files import DataError
 from movierec.titles import (
     TitleIndex,
+    check_k,
     check_text,
     first_of_each,
     group_rows,
@@ -413,6 +414,14 @@ def copy_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "genres": list(record["genres"])}
 
 # %% ../nbs/05_catalogue.ipynb #503e1620
+class Found(NamedTuple):
+    "The films that a text means, the best first."
+
+    rows: np.ndarray  # (found,)
+    scores: np.ndarray  # (found,)
+    why: Callable[[int], str]  # one was found, by its place among these
+
+
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     "The films there are. Make one with `build_catalogue`."
@@ -544,22 +553,34 @@ class Catalogue:
         said = found.select(pl.concat_str("said", "name", separator=" ")).to_series()
         return rows[order], said.gather(order).to_list()
 
-    def search(
-        self, text: str, k: int, allowed: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        "The k films that a text means: rows, scores and why, by title, then by people."
-        rows, scores, names = np.array([], np.int64), np.array([]), list[str]()
+    def find_all(self, text: str, allowed: np.ndarray | None = None) -> Found:
+        "The films that a text means, by title, then by people."
+        named, fits, table = np.array([], np.int64), np.array([]), self.title_index.names
         if (person := named_person(text)) is None:
-            rows, scores, names = self.title_index.search(text, k, allowed)
+            named, fits = self.title_index.find_all(text, allowed)
         theirs, said = self.made_by(person or text)
-        why = [f"{NAMED_SO}'{name}'" for name in names] + said
-        rows = np.concatenate([rows, theirs])
-        scores = np.concatenate([scores, np.full(len(theirs), BY_PEOPLE)])
+        rows = np.concatenate([table.rows[named], theirs])
+        scores = np.concatenate([fits, np.full(len(theirs), BY_PEOPLE)])
         order = np.argsort(-scores, kind="stable")
         if allowed is not None:
             order = order[allowed[rows[order]]]
-        best = first_of_each(order, self.film_of[rows])[:k]
-        return rows[best], scores[best], [why[i] for i in best]
+        best = first_of_each(order, self.film_of[rows])
+
+        def why(place: int) -> str:
+            i = int(best[place])
+            if i < len(named):
+                return f"{NAMED_SO}'{table.forms[named[i]]}'"
+            return said[i - len(named)]
+
+        return Found(rows[best], scores[best], why)
+
+    def search(
+        self, text: str, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        "The k films that a text means: rows, scores and why; the first of `find_all`."
+        found, k = self.find_all(text, allowed), check_k(k)
+        why = [found.why(place) for place in range(len(found.rows[:k]))]
+        return found.rows[:k], found.scores[:k], why
 
     def allowed(
         self,

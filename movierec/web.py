@@ -31,7 +31,6 @@ from werkzeug.exceptions import NotFound
 
 from .answers import Explanation, said_title, why_people
 from movierec.api import (
-    MAX_NAME_LENGTH,
     BadQuery,
     Genres,
     MovieName,
@@ -71,6 +70,7 @@ from .similarity import LIKED, METHODS, compared_blocks
 from movierec.titles import (
     ARTICLES,
     FOUND,
+    MAX_NAME_LENGTH,
     join_words,
     name_from_url,
 )
@@ -454,7 +454,7 @@ PER_QUESTION = 6  # films to rate
 class QuestionBody(BaseModel, frozen=True, extra="forbid", strict=True):
     "Which films to ask somebody about."
 
-    q: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME_LENGTH)] = None
+    q: MovieName | None = None
     exclude: Annotated[list[MovieName], Field(max_length=5000)] = []
     genres: Genres = []
     year_from: YearFrom = None
