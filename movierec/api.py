@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENGTH', 'MovieName', 'Genre', 'Genres', 'Year',
-           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_NAMED', 'MovieYear', 'ModelVersion', 'Query', 'DOCUMENT',
-           'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'AN_ID', 'A_TITLE',
-           'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction', 'check_digits', 'list_methods',
-           'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar', 'list_movies',
-           'RecommendBody', 'names_in_body', 'find_recommendations', 'Movie', 'Item', 'Credits', 'MovieAnswer',
-           'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match', 'MatchesAnswer', 'rows_matching', 'find_match',
-           'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response', 'list_fields', 'find_repeated',
-           'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names',
-           'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body',
-           'recommend_json', 'match_json', 'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation',
-           'describe_data', 'describe_model', 'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json',
-           'Problem', 'list_errors', 'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response',
-           'Route', 'add_api', 'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses',
-           'draft_document', 'openapi_document']
+           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_NAMED', 'MOST_LETTERS', 'MovieYear', 'ModelVersion',
+           'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'AN_ID',
+           'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction', 'check_digits',
+           'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar',
+           'list_movies', 'RecommendBody', 'check_titles', 'names_in_body', 'find_recommendations', 'Movie', 'Item',
+           'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match', 'MatchesAnswer',
+           'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response',
+           'list_fields', 'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors',
+           'refuse_constant', 'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json',
+           'similar_json', 'read_body', 'recommend_json', 'match_json', 'user_json', 'read_evaluation', 'without_folds',
+           'parse_evaluation', 'describe_data', 'describe_model', 'model_json', 'map_columns', 'map_json',
+           'read_document', 'openapi_json', 'Problem', 'list_errors', 'describe_our_problem', 'describe_problem',
+           'problem_headers', 'problem_response', 'Route', 'add_api', 'write_curl', 'make_spec', 'declare',
+           'mend_parameter', 'mend_responses', 'draft_document', 'openapi_document']
 
 # %% ../nbs/23_api.ipynb #f9e883f6
 import hashlib
@@ -67,6 +67,7 @@ from movierec.titles import (
     MovieNotFound,
     count_letters,
     first_of_each,
+    id_and_title,
     name_from_url,
     whole_number,
 )
@@ -104,9 +105,9 @@ WORDS = {
     "k": "how many movies",
     "method": "how to compare; without it, as the model was trained",
     "q": "a title, or something like it",
-    "diversity": "from 0, the best scores, to 1, as different as can be",
-    "ratings": "stars from 0.5 to 5, by movie id or title",
-    "exclude": "movies to leave out, by id or title",
+    "diversity": "from 0, the best scores, to 1, as different as the best 200 can be",
+    "ratings": "stars from 0.5 to 5, by movie id or title; at most 200 titles",
+    "exclude": "movies to leave out, by id or title; at most 200 titles",
 }
 
 
@@ -153,9 +154,7 @@ class UserQuery(BaseModel, frozen=True, extra="forbid"):
 class MoviesQuery(BaseModel, frozen=True, extra="forbid"):
     "Which movies to list."
 
-    q: Annotated[
-        MovieName | None, Field(description=WORDS["q"])
-    ] = None
+    q: Annotated[MovieName | None, Field(description=WORDS["q"])] = None
     k: HowMany = 20
     offset: Skipped = 0
     genre: Genres = []
@@ -195,6 +194,8 @@ def list_movies(
 # %% ../nbs/23_api.ipynb #216f663b
 Stars = Annotated[float, Field(ge=0.5, le=5)]
 MOST_NAMED = 200  # movies that a body may name by title
+
+
 class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
     "Somebody's ratings, and which recommendations to list."
 
@@ -211,25 +212,36 @@ class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
     year_to: YearTo = None
 
 # %% ../nbs/23_api.ipynb #c2036e2f
-def names_in_body(
-    texts: Iterable[str], rec: Recommender, parameter: str
-) -> list[int | str]:
-    "Films' names as the recommender takes them. Raises `QueryError` for many titles."
-    names = [name_from_url(text, rec.catalogue.row_of) for text in texts]
-    if (n := sum(isinstance(name, str) for name in names)) > MOST_NAMED:
-        wrong = f"{parameter} names {n:,} movies by something else than the id of one"
-        raise QueryError(f"{wrong}; expected {MOST_NAMED} at most", parameter)
-    return names
+MOST_LETTERS = 10_000  # of the titles in a body
+
+
+def check_titles(names: Iterable[int | str], parameter: str) -> None:
+    "Raises `QueryError` if so many films are named by title that it takes long."
+    titles = [title for name in names if (title := id_and_title(name)[1]) is not None]
+    letters = sum(map(len, titles))
+    if len(titles) > MOST_NAMED or letters > MOST_LETTERS:
+        wrong = (
+            f"the body names {len(titles):,} movies by title, of {letters:,} letters"
+        )
+        most = f"expected at most {MOST_NAMED}, of {MOST_LETTERS:,} letters together"
+        raise QueryError(f"{wrong}; {most}. Name the others by id.", parameter)
+
+
+def names_in_body(texts: Iterable[str], rec: Recommender) -> list[int | str]:
+    "Films' names as the recommender takes them."
+    return [name_from_url(text, rec.catalogue.row_of) for text in texts]
 
 # %% ../nbs/23_api.ipynb #9e090d4d
 def find_recommendations(rec: Recommender, body: RecommendBody) -> Results:
     "What `Recommender.recommend` answers to a body. Raises `QueryError`."
-    names = names_in_body(body.ratings, rec, "ratings")
+    names = names_in_body(body.ratings, rec)
+    check_titles(names, "ratings")
     ratings = dict(zip(names, body.ratings.values(), strict=True))
     if len(ratings) < len(body.ratings):
         wrong = "a film is rated twice, by two spellings of its id. Name it once."
         raise QueryError(wrong, "ratings")
-    exclude = names_in_body(body.exclude, rec, "exclude")
+    exclude = names_in_body(body.exclude, rec)
+    check_titles([*names, *exclude], "exclude")
     filters = body.genres, year_range(body)
     return rec.recommend(ratings, body.k, *filters, exclude, body.diversity)
 
@@ -332,11 +344,7 @@ class MatchesAnswer(BaseModel, extra="forbid"):
 def rows_matching(rec: Recommender, name: str) -> list[int]:
     "The rows of the films that a name means, 'Fargo (1996)'; of each film one."
     index = rec.catalogue.title_index
-    rows = index.rows_called(name)
-    dated = re.fullmatch(r"(.+) \((\d{4})\)", name.strip())
-    if not rows and dated:
-        title, year = dated[1], int(dated[2])
-        rows = [r for r in index.rows_called(title) if abs(index.years[r] - year) <= 1]
+    rows = index.rows_called(name) or index.rows_called(name, off=1)
     return first_of_each(np.array(rows, np.int64), index.film_of).tolist()
 
 
@@ -557,6 +565,7 @@ def match_json() -> Response:
     "What each of some names means."
     read_args(NoQuery)
     body, model = read_body(MatchBody), current_model()
+    check_titles(body.names, "names")
     found = [find_match(model.recommender, name) for name in body.names]
     answer = {"model_version": model.version, "items": found}
     return json_response(answer, headers=NOT_KEPT)

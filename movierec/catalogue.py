@@ -466,6 +466,11 @@ class Catalogue:
         return self.title_index.film_of
 
     @cached_property
+    def n_films(self) -> int:
+        "How many films there are, each once."
+        return int(self.film_of.max()) + 1
+
+    @cached_property
     def doubles(self) -> dict[int, list[int]]:
         "For each movie that stands more than once, the rows of its other entries."
         entries = group_rows(self.film_of.tolist(), range(len(self.movies)))
@@ -555,7 +560,11 @@ class Catalogue:
 
     def find_all(self, text: str, allowed: np.ndarray | None = None) -> Found:
         "The films that a text means, by title, then by people."
-        named, fits, table = np.array([], np.int64), np.array([]), self.title_index.names
+        named, fits, table = (
+            np.array([], np.int64),
+            np.array([]),
+            self.title_index.names,
+        )
         if (person := named_person(text)) is None:
             named, fits = self.title_index.find_all(text, allowed)
         theirs, said = self.made_by(person or text)

@@ -88,6 +88,11 @@ class LikenessIndex:
         return both
 
     @cached_property
+    def repeats(self) -> int:
+        "How many entries stand there beside another one of their film."
+        return len(self.film_of) - len(np.unique(self.film_of))
+
+    @cached_property
     def lengths(self) -> np.ndarray:
         "The root of the sum of each film's squared signals; (movies,)."
         films = self.signals[0]
@@ -137,7 +142,7 @@ def liked_scores(
 ) -> np.ndarray:  # (films, others) float64, to 12 decimals
     "How much each of some films is liked by those who like each of some others."
     films, people = index.signals
-    if columns is not None and len(columns) > len(index.tie_place) / 20:
+    if columns is not None and len(columns) > len(rows) * len(index.tie_place) / 20:
         return liked_scores(index, rows)[:, columns]  # one product is quicker
     others = people if columns is None else films[columns].T
     some = slice(None) if columns is None else columns
@@ -162,7 +167,7 @@ def best_liked(
     if allowed is not None:
         scores = np.where(allowed, scores, 0)
     rows = np.flatnonzero(scores > 0)
-    enough = min(k + len(scores) - len(np.unique(index.film_of)), len(rows))
+    enough = min(k + index.repeats, len(rows))
     if enough < len(rows):
         cut = np.partition(scores[rows], -enough)[-enough]
         rows = rows[scores[rows] >= cut]
@@ -206,6 +211,10 @@ class LikedNeighbours(Neighbours):
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
         return liked_scores(self.index, np.array([row]), others)[0]
+
+    def score_each(self, rows: np.ndarray) -> np.ndarray:
+        "The similarity of each of some films to each of them; (rows, rows)."
+        return liked_scores(self.index, rows, rows)
 
 
 def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:

@@ -41,7 +41,7 @@ from movierec.artifacts import (
     open_version,
 )
 from .config import ConfigError, MovierecError, json_formatter
-from .recommender import Recommender, read_parts
+from .recommender import Recommender, make_ready, read_parts
 
 # %% ../nbs/22_serving.ipynb #92814899
 log = logging.getLogger("movierec.serving")
@@ -84,7 +84,9 @@ def load_model(root: Path) -> Model:
     artifact = open_version(root)
     names = artifact.metadata["files"]
     stamps = {name: file_stamp(artifact.folder / name) for name in names}
-    return Model(Recommender(**read_parts(artifact)), artifact, stamps)
+    rec = Recommender(**read_parts(artifact))
+    make_ready(rec)  # or else somebody's request would have to
+    return Model(rec, artifact, stamps)
 
 # %% ../nbs/22_serving.ipynb #bc3bc235
 RETRY_SECONDS = 5.0  # how long a version that could not be loaded is left alone

@@ -70,7 +70,7 @@ from .similarity import LIKED, METHODS, compared_blocks
 from movierec.titles import (
     ARTICLES,
     FOUND,
-    MAX_NAME_LENGTH,
+    cut_text,
     join_words,
     name_from_url,
 )
@@ -169,16 +169,20 @@ FEW = 5  # films, beside which those are shown
 Films = list[dict[str, Any]]
 
 
-def find_films(rec: Recommender, query: MoviesQuery) -> tuple[Films, Films]:
-    "The films that a text names, each with why, and those that it nearly names."
+def find_films(rec: Recommender, query: MoviesQuery) -> tuple[int, Films, Films]:
+    "How many films a text names, a page of them with why, and those nearly named."
     films = rec.catalogue
     allowed = films.allowed(query.genre, year_range(query))
-    rows, scores, why = films.search(query.q or "", len(films.titles), allowed)
-    found = [films.record(row) for row in rows.tolist()]
-    for movie, reason in zip(found, why, strict=True):
-        movie |= {} if reason.startswith(NAMED_SO) else {"why": reason}
-    n_named = int((scores >= FOUND).sum())
-    return found[:n_named], found[n_named:][:MOST_NEAR]
+    found = films.find_all(query.q or "", allowed)
+
+    def tell(place: int) -> dict[str, Any]:
+        movie, why = films.record(int(found.rows[place])), found.why(place)
+        return movie if why.startswith(NAMED_SO) else {**movie, "why": why}
+
+    n, n_named = len(found.rows), int((found.scores >= FOUND).sum())
+    named = range(n_named)[query.offset : query.offset + query.k]
+    near = range(n_named, n)[:MOST_NEAR]
+    return n_named, [tell(i) for i in named], [tell(i) for i in near]
 
 # %% ../nbs/24_web.ipynb #a207055f
 def filled_fields(names: Collection[str]) -> dict[str, list[str]]:
@@ -259,16 +263,16 @@ def named_page(rec: Recommender, text: str) -> Response | None:
 def search_page(rec: Recommender, form: Mapping[str, Any]) -> Response:
     "The films that were found for a text."
     query, years = form["query"], rec.movies["year"]
-    named, near = find_films(rec, query)
-    if not named:
+    n_named, named, near = find_films(rec, query)
+    if not n_named:
         current_serving().counters["unknown_titles"].inc()
     return render_page(
         "search.html",
         q=query.q,
-        total=len(named),
-        movies=named[query.offset : query.offset + query.k],
-        near=near if len(named) <= FEW else [],
-        others=[] if named or near else list_movies(rec, MoviesQuery(k=6))[1],
+        total=n_named,
+        movies=named,
+        near=near if n_named <= FEW else [],
+        others=[] if n_named or near else list_movies(rec, MoviesQuery(k=6))[1],
         n_movies=len(rec.movies),
         years=(years.min(), years.max()),
         **form,
@@ -279,7 +283,7 @@ def home_page() -> Response:
     "GET /: the search box, what was found, or what there is."
     rec = current_model().recommender
     given = filled_fields(MoviesQuery.model_fields.keys() - {"k"})
-    text = given.get("q", [""])[0][:MAX_NAME_LENGTH]
+    text = cut_text(given.get("q", [""])[0]).strip()
     if text:
         given["q"] = [text]
         if len(given) == 1 and (way := named_page(rec, text)):
