@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENGTH', 'MovieName', 'Genre', 'Genres', 'Year',
-           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_NAMED', 'MOST_LETTERS', 'MovieYear', 'ModelVersion',
+           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear', 'ModelVersion',
            'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'AN_ID',
            'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction', 'check_digits',
            'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar',
@@ -193,7 +193,7 @@ def list_movies(
 
 # %% ../nbs/23_api.ipynb #216f663b
 Stars = Annotated[float, Field(ge=0.5, le=5)]
-MOST_NAMED = 200  # movies that a body may name by title
+MOST_TITLES = 200  # movies that a body may name by title
 
 
 class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -219,11 +219,11 @@ def check_titles(names: Iterable[int | str], parameter: str) -> None:
     "Raises `QueryError` if so many films are named by title that it takes long."
     titles = [title for name in names if (title := id_and_title(name)[1]) is not None]
     letters = sum(map(len, titles))
-    if len(titles) > MOST_NAMED or letters > MOST_LETTERS:
+    if len(titles) > MOST_TITLES or letters > MOST_LETTERS:
         wrong = (
             f"the body names {len(titles):,} movies by title, of {letters:,} letters"
         )
-        most = f"expected at most {MOST_NAMED}, of {MOST_LETTERS:,} letters together"
+        most = f"expected at most {MOST_TITLES}, of {MOST_LETTERS:,} letters together"
         raise QueryError(f"{wrong}; {most}. Name the others by id.", parameter)
 
 
@@ -320,7 +320,7 @@ class MatchBody(BaseModel, frozen=True, extra="forbid", strict=True):
 
     names: Annotated[
         list[MovieName],
-        Field(min_length=1, max_length=MOST_NAMED, description="such as Fargo (1996)"),
+        Field(min_length=1, max_length=MOST_TITLES, description="such as Fargo (1996)"),
     ]
 
 

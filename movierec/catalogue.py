@@ -421,7 +421,7 @@ class Found(NamedTuple):
     scores: np.ndarray  # (found,)
     why: Callable[[int], str]  # one was found, by its place among these
 
-
+# %% ../nbs/05_catalogue.ipynb #39fc835b
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     "The films there are. Make one with `build_catalogue`."

@@ -88,11 +88,6 @@ class LikenessIndex:
         return both
 
     @cached_property
-    def repeats(self) -> int:
-        "How many entries stand there beside another one of their film."
-        return len(self.film_of) - len(np.unique(self.film_of))
-
-    @cached_property
     def lengths(self) -> np.ndarray:
         "The root of the sum of each film's squared signals; (movies,)."
         films = self.signals[0]
@@ -167,7 +162,8 @@ def best_liked(
     if allowed is not None:
         scores = np.where(allowed, scores, 0)
     rows = np.flatnonzero(scores > 0)
-    enough = min(k + index.repeats, len(rows))
+    repeats = len(scores) - np.count_nonzero(np.bincount(index.film_of))
+    enough = min(k + repeats, len(rows))
     if enough < len(rows):
         cut = np.partition(scores[rows], -enough)[-enough]
         rows = rows[scores[rows] >= cut]
@@ -211,10 +207,6 @@ class LikedNeighbours(Neighbours):
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
         return liked_scores(self.index, np.array([row]), others)[0]
-
-    def score_each(self, rows: np.ndarray) -> np.ndarray:
-        "The similarity of each of some films to each of them; (rows, rows)."
-        return liked_scores(self.index, rows, rows)
 
 
 def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:

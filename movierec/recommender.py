@@ -6,9 +6,9 @@
 __all__ = ['Rated', 'SPARSE', 'TASTE_ARRAYS', 'PICKED_FROM', 'KNOWN', 'VARIETY', 'T', 'rated_rows', 'learn_likeness',
            'learn_taste', 'make_neighbours', 'index_films', 'possible_methods', 'make_parts', 'sparse_arrays',
            'read_sparse', 'block_arrays', 'describe_block', 'read_block', 'taste_arrays', 'read_taste',
-           'read_neighbours', 'read_parts', 'pool', 'spread_out', 'films_to_ask', 'likeness_reasons', 'reasons',
-           'notes_on_list', 'explain_taste', 'explain_likeness', 'choose', 'learned', 'UserNotFound', 'ratings_of_user',
-           'Recommender', 'make_ready', 'write_recommender', 'describe_recommender']
+           'read_neighbours', 'read_parts', 'pool', 'score_each', 'spread_out', 'films_to_ask', 'likeness_reasons',
+           'reasons', 'notes_on_list', 'explain_taste', 'explain_likeness', 'choose', 'learned', 'UserNotFound',
+           'ratings_of_user', 'Recommender', 'make_ready', 'write_recommender', 'describe_recommender']
 
 # %% ../nbs/17_recommender.ipynb #777f4232
 from collections.abc import Mapping, Sequence
@@ -69,6 +69,7 @@ from movierec.likeness import (
     explain_liked,
     kinship_names,
     kinship_vectors,
+    liked_scores,
     why_liked,
 )
 from .map import map_positions
@@ -82,6 +83,7 @@ from movierec.similarity import (
     explain_pair,
     method_names,
     missing_for,
+    score_square,
     telling_columns,
 )
 from movierec.taste import (
@@ -341,19 +343,27 @@ def pool(k: int, diversity: float) -> int:
     return max(k, PICKED_FROM) if diversity else k
 
 
+def score_each(near: Neighbours, rows: np.ndarray) -> np.ndarray:
+    "The similarity of each of some films to each of them; (rows, rows)."
+    if isinstance(near, LikedNeighbours):
+        return liked_scores(near.index, rows, rows)
+    return score_square(near.index, rows)
+
+
 def spread_out(
     near: Neighbours,
     rows: np.ndarray,  # (candidates,) the best first
     scores: np.ndarray,  # (candidates,)
     k: int,
     diversity: float,
+    least: float | None = 0,  # a score that is worth nothing; None: the last one
 ) -> tuple[np.ndarray, np.ndarray]:  # (at most k,) rows and scores
     "The k candidates that are good and different from each other."
     rows, scores = (best[: pool(k, diversity)] for best in (rows, scores))
     if not diversity:
         return rows, scores
-    alike = near.score_each(rows)  # (candidates, candidates)
-    chosen = diversify(scores, alike.__getitem__, k, diversity)
+    alike = score_each(near, rows)  # (candidates, candidates)
+    chosen = diversify(scores, alike.__getitem__, k, diversity, least)
     return rows[chosen], scores[chosen]
 
 # %% ../nbs/17_recommender.ipynb #66df819d
@@ -375,7 +385,7 @@ def films_to_ask(
     )
     known = first_of_each(rows, catalogue.film_of)[:KNOWN]
     counts = catalogue.movies["n_ratings"].to_numpy()[known].astype(float)
-    return spread_out(near, known, counts, k, VARIETY)[0]
+    return spread_out(near, known, counts, k, VARIETY, None)[0]
 
 # %% ../nbs/17_recommender.ipynb #28d150c0
 def likeness_reasons(

@@ -423,12 +423,14 @@ def diversify(
     ],  # of a candidate with each; (candidates,) 0 to 1
     k: int,
     diversity: float,  # d, from 0 to 1
+    least: float | None = None,  # a score that is worth nothing; None: the last one
 ) -> list[int]:  # at most k candidates, in order
     "Maximal marginal relevance (Carbonell & Goldstein 1998)."
     if not diversity:
         return list(range(min(k, len(scores))))
-    span = scores[0] - scores[-1] if len(scores) else 0
-    relevance = (scores - scores[-1:]) / (span or 1)  # (candidates,)
+    lowest = scores.min(initial=np.inf if least is None else least)
+    span = scores[0] - lowest if len(scores) else 0
+    relevance = (scores - lowest) / (span or 1)  # (candidates,)
     closest, chosen = np.zeros(len(scores)), list[int]()
     while len(chosen) < min(k, len(scores)):
         value = round_scores((1 - diversity) * relevance - diversity * closest)

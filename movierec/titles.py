@@ -9,8 +9,8 @@ __all__ = ['PLAINLY', 'ARTICLES', 'ARTICLE_BEHIND', 'FORMATS', 'BEHIND', 'ONES',
            'MAX_NAME_LENGTH', 'SEARCH_CUTOFF', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain', 'article_first',
            'split_title', 'title_names', 'name_parts', 'number_in_words', 'write_numbers', 'join_initials',
            'search_key', 'name_forms', 'without_article', 'Reading', 'readings', 'group_rows', 'squeeze', 'Beginnings',
-           'list_beginnings', 'Words', 'list_words', 'names_by_rarest_word', 'Spellings', 'set_bits', 'spell_out',
-           'count_missing', 'may_be_near', 'find_near', 'NameTable', 'list_names', 'number_films', 'first_of_each',
+           'list_beginnings', 'Words', 'list_words', 'names_by_rarest_word', 'Spellings', 'count_missing', 'set_bits',
+           'spell_out', 'may_be_near', 'find_near', 'NameTable', 'list_names', 'number_films', 'first_of_each',
            'join_words', 'note_on_doubles', 'having_prefix', 'score_called', 'score_beginnings', 'names_that_end',
            'names_with_run', 'score_words', 'near_words', 'names_with_near_words', 'score_near_words', 'score_near',
            'count_letters', 'cut_text', 'list_forms', 'score_names', 'rank_names', 'check_text', 'whole_number',
@@ -333,6 +333,12 @@ class Spellings(NamedTuple):
     pairs: np.ndarray  # (texts, 4) uint64
 
 
+def count_missing(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    "How many bits of some are missing in the others; both (texts,) or (texts, ...)."
+    counts = np.bitwise_count(some & ~others)
+    return counts if counts.ndim == 1 else counts.sum(1, dtype=np.int32)
+
+# %% ../nbs/04_titles.ipynb #96a686b2
 def set_bits(n: int, owner: np.ndarray, bits: np.ndarray, n_bits: int) -> np.ndarray:
     "For each of n owners its bits, as numbers: (n, n_bits / 64) uint64."
     found = np.zeros((n, n_bits // 64), np.uint64)
@@ -364,12 +370,6 @@ def spell_out(texts: Sequence[str]) -> Spellings:
         set_bits(n, same // 2**21, bags, BITS),
         set_bits(n, owner[together], pairs, BITS),
     )
-
-
-def count_missing(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    "How many bits of some are missing in the others; both (texts,) or (texts, ...)."
-    counts = np.bitwise_count(some & ~others)
-    return counts if counts.ndim == 1 else counts.sum(1, dtype=np.int32)
 
 # %% ../nbs/04_titles.ipynb #bfe850bd
 def may_be_near(text: str, spelled: Spellings) -> np.ndarray:
@@ -442,7 +442,7 @@ class NameTable:
         "The squeezed beginnings by their letters."
         return spell_out(self.beginnings.keys)
 
-
+# %% ../nbs/04_titles.ipynb #39ac33b7
 def list_names(titles: Sequence[str]) -> NameTable:
     "The names of films with these titles."
     weights: dict[tuple[str, int], float] = {}
@@ -561,7 +561,7 @@ def names_with_run(words: Sequence[str], names: NameTable) -> np.ndarray:
         found = found[table.line[table.places[found] - n] == number]
     return table.names[found]
 
-
+# %% ../nbs/04_titles.ipynb #ad07d881
 def score_words(query: str, names: NameTable) -> np.ndarray:
     "How names fit that have the words of the query: (names,) `FOUND` or more, or 0."
     scores, words, typed = (
@@ -612,7 +612,7 @@ def names_with_near_words(
         fits[text] = best[found]
     return found, np.stack([fits[word] for word in words], axis=1)
 
-
+# %% ../nbs/04_titles.ipynb #6c4dee17
 def score_near_words(query: str, names: NameTable) -> np.ndarray:
     "How names fit whose words are nearly those of the query: (names,) or 0."
     scores, words = np.zeros(len(names.forms)), query.split()

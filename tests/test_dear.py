@@ -9,8 +9,9 @@ import pytest
 from rapidfuzz.distance import OSA
 
 from movierec import catalogue as catalogue_module
+from movierec import recommender as recommender_module
 from movierec import titles
-from movierec.api import MOST_LETTERS, MOST_NAMED
+from movierec.api import MOST_LETTERS, MOST_TITLES
 from movierec.catalogue import Catalogue, build_catalogue
 from movierec.config import load_config
 from movierec.recommender import PICKED_FROM
@@ -285,7 +286,7 @@ def test_two_thousand_ids_are_looked_up_and_no_title_is(client, catalogue, count
 def test_more_titles_than_two_hundred_are_refused_unread(
     parameter, client, catalogue, count
 ):
-    names = catalogue.titles[: MOST_NAMED + 1]
+    names = catalogue.titles[: MOST_TITLES + 1]
     body = {parameter: dict.fromkeys(names, 4) if parameter == "ratings" else names}
     searched, called = count(TitleIndex, "find"), count(TitleIndex, "rows_called")
     answer = send(client, **body)
@@ -298,7 +299,7 @@ def test_more_titles_than_two_hundred_are_refused_unread(
 
 
 def test_titles_of_both_lists_count_together(client, catalogue):
-    names = catalogue.titles[:MOST_NAMED]
+    names = catalogue.titles[:MOST_TITLES]
     ratings, exclude = dict.fromkeys(names[:120], 4), names[120:]
     assert send(client, ratings=ratings, exclude=exclude).status_code == 200
     answer = send(client, ratings=ratings, exclude=[*exclude, "Fargo"])
@@ -340,7 +341,7 @@ def test_different_films_are_picked_from_the_best_two_hundred(
     method, recommender, count
 ):
     near = recommender.neighbours[method]
-    each, one = count(type(near), "score_each"), count(type(near), "score")
+    each, one = count(recommender_module, "score_each"), count(type(near), "score")
     listed = recommender.similar(50, 100, method, diversity=0.5)
     assert [len(rows) for _, rows in each] == [PICKED_FROM] and one == []
     best = recommender.similar(50, PICKED_FROM, method).items
