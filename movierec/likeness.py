@@ -162,7 +162,7 @@ def best_liked(
     if allowed is not None:
         scores = np.where(allowed, scores, 0)
     rows = np.flatnonzero(scores > 0)
-    repeats = len(scores) - np.count_nonzero(np.bincount(index.film_of))
+    repeats = len(scores) - int(np.count_nonzero(np.bincount(index.film_of)))
     enough = min(k + repeats, len(rows))
     if enough < len(rows):
         cut = np.partition(scores[rows], -enough)[-enough]
