@@ -6,16 +6,16 @@
 __all__ = ['PLAINLY', 'ARTICLES', 'ARTICLE_BEHIND', 'FORMATS', 'BEHIND', 'ONES', 'TENS', 'NUMBERS', 'LARGE', 'NUMERALS', 'ROMAN',
            'PART', 'SHORT', 'ORDINALS', 'ENDINGS', 'LETTERS', 'SIGNS', 'ARTICLE_WORDS', 'PART_WEIGHT', 'NEAR', 'BITS',
            'BEGINS', 'FOUND', 'LEAST_TYPED', 'NEAR_WEIGHT', 'LEAST_OF_WORD', 'MOST_WORDS', 'YEAR_PENALTY',
-           'MAX_NAME_LENGTH', 'SEARCH_CUTOFF', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain', 'article_first',
-           'split_title', 'title_names', 'name_parts', 'number_in_words', 'write_numbers', 'join_initials',
-           'search_key', 'name_forms', 'without_article', 'Reading', 'readings', 'group_rows', 'squeeze', 'Beginnings',
-           'list_beginnings', 'Words', 'list_words', 'names_by_rarest_word', 'Spellings', 'count_missing', 'set_bits',
-           'spell_out', 'may_be_near', 'find_near', 'NameTable', 'list_names', 'number_films', 'first_of_each',
-           'join_words', 'note_on_doubles', 'having_prefix', 'score_called', 'score_beginnings', 'names_that_end',
-           'names_with_run', 'score_words', 'near_words', 'names_with_near_words', 'score_near_words', 'score_near',
-           'count_letters', 'cut_text', 'list_forms', 'score_names', 'rank_names', 'check_text', 'whole_number',
-           'id_and_title', 'name_from_url', 'MovieNotFound', 'AmbiguousTitle', 'list_films', 'not_found', 'no_such_id',
-           'check_k', 'TitleIndex']
+           'MAX_NAME_LENGTH', 'SEARCH_CUTOFF', 'WHOLE_NUMBER', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain',
+           'article_first', 'split_title', 'title_names', 'name_parts', 'number_in_words', 'write_numbers',
+           'join_initials', 'search_key', 'name_forms', 'without_article', 'Reading', 'readings', 'group_rows',
+           'squeeze', 'Beginnings', 'list_beginnings', 'Words', 'list_words', 'names_by_rarest_word', 'Spellings',
+           'count_missing', 'set_bits', 'spell_out', 'may_be_near', 'find_near', 'NameTable', 'list_names',
+           'number_films', 'first_of_each', 'join_words', 'note_on_doubles', 'having_prefix', 'score_called',
+           'score_beginnings', 'names_that_end', 'names_with_run', 'score_words', 'near_words', 'names_with_near_words',
+           'score_near_words', 'score_near', 'count_letters', 'cut_text', 'list_forms', 'score_names', 'rank_names',
+           'check_text', 'whole_number', 'id_and_title', 'name_from_url', 'MovieNotFound', 'AmbiguousTitle',
+           'list_films', 'not_found', 'no_such_id', 'check_k', 'TitleIndex']
 
 # %% ../nbs/04_titles.ipynb #19945b13
 import operator
@@ -707,9 +707,12 @@ def check_text(text: Any) -> str:
     return text.encode("utf-8", "replace").decode().strip()
 
 
+WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
+
+
 def whole_number(text: str) -> int | None:
     "The whole number that a text is, or None."
-    return int(text) if re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text) else None
+    return int(text) if WHOLE_NUMBER.fullmatch(text) else None
 
 
 def id_and_title(movie: Any) -> tuple[int | None, str | None]:

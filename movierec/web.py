@@ -518,7 +518,8 @@ def for_you_films() -> Response:
 # %% ../nbs/24_web.ipynb #2d8c9e6e
 def keep_known(rec: Recommender, body: RecommendBody) -> RecommendBody:
     "The same question with the known movies only."
-    known = {m: n for m, n in body.ratings.items() if known_ids(rec, [m])}
+    names, row_of = body.ratings.items(), rec.catalogue.row_of
+    known = {m: n for m, n in names if isinstance(name_from_url(m, row_of), int)}
     exclude = [str(movie_id) for movie_id in known_ids(rec, body.exclude)]
     return body.model_copy(update={"ratings": known, "exclude": exclude})
 
