@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE_COLUMNS', 'SAID_OF_PEOPLE', 'BY_PEOPLE',
-           'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'NEAR_PERSON', 'MOST_WORDS', 'GOING_ON', 'with_rating_counts',
+           'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'NEAR_PERSON', 'MOST_OF_NAME', 'GOING_ON', 'with_rating_counts',
            'tie_order', 'filter_mask', 'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings',
            'look_up_excluded', 'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies',
            'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key', 'last_words', 'nearest_people',
-           'genre_called', 'SeriesName', 'series_name', 'same_series', 'find_series', 'copy_record', 'Catalogue',
-           'build_catalogue']
+           'genre_called', 'SeriesName', 'series_name', 'same_series', 'find_series', 'copy_record', 'Found',
+           'Catalogue', 'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
@@ -22,8 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from rapidfuzz import process
-from rapidfuzz.distance import OSA
 
 from .config import QueryError, show_value
 from .files import DataError
@@ -31,12 +29,16 @@ from movierec.titles import (
     FOUND,
     LEAST_OF_WORD,
     NEAR_WEIGHT,
+    Spellings,
     TitleIndex,
+    check_k,
     check_text,
+    find_near,
     first_of_each,
     group_rows,
     name_parts,
     search_key,
+    spell_out,
     split_title,
     squeeze,
 )
@@ -347,24 +349,25 @@ def text_key(text: str) -> str:
 
 # %% ../nbs/05_catalogue.ipynb #5c170015
 NEAR_PERSON = 0.83  # names less alike than this are not near
-MOST_WORDS = 3  # of a name, that are compared
+MOST_OF_NAME = 2  # last words of a name, that are compared beside the whole
 
 
 def last_words(keys: Sequence[str]) -> list[list[str]]:
-    "Whole names, their last words, their last two, and so on to `MOST_WORDS`."
+    "Whole names, squeezed, their last words, and so on to their last `MOST_OF_NAME`."
     words = [key.split() for key in keys]
-    return [["".join(w[-n:]) for w in words] for n in range(MOST_WORDS + 1)]
+    return [["".join(w[-n:]) for w in words] for n in range(MOST_OF_NAME + 1)]
 
 
-def nearest_people(key: str, ends: Sequence[Sequence[str]]) -> np.ndarray:
-    "(people,) how alike a text, as `person_key`, is to each name or its end; or 0."
-    words, near = key.split(), OSA.normalized_similarity
-    alike = np.zeros(len(ends[0]))
+def nearest_people(key: str, names: Sequence[Spellings]) -> tuple[list[int], float]:
+    "The places of the names that a text is most like, as `last_words`; how alike."
+    words, alike = key.split(), dict[int, float]()
     if len(text := "".join(words)) >= LEAST_OF_WORD:
-        for names in [ends[0], *ends[len(words) : len(words) + 1]]:
-            fits = process.cdist([text], names, scorer=near, score_cutoff=NEAR_PERSON)
-            alike = np.maximum(alike, fits[0])
-    return alike
+        for spelled in [names[0], *names[len(words) : len(words) + 1]]:
+            for place, likeness in zip(*find_near(text, spelled), strict=True):
+                alike[int(place)] = max(alike.get(int(place), 0), float(likeness))
+    best = max(alike.values(), default=0)
+    nearest = sorted(place for place, likeness in alike.items() if likeness == best)
+    return (nearest, best) if best >= NEAR_PERSON else ([], 0)
 
 # %% ../nbs/05_catalogue.ipynb #05a00002
 def genre_called(text: str, genres: Sequence[str]) -> str | None:
@@ -445,6 +448,14 @@ def copy_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "genres": list(record["genres"])}
 
 # %% ../nbs/05_catalogue.ipynb #503e1620
+class Found(NamedTuple):
+    "The films that a text means, the best first."
+
+    rows: np.ndarray  # (found,)
+    scores: np.ndarray  # (found,)
+    why: Callable[[int], str]  # one was found, by its place among these
+
+# %% ../nbs/05_catalogue.ipynb #39fc835b
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     "The films there are. Make one with `build_catalogue`."
@@ -487,6 +498,11 @@ class Catalogue:
     def film_of(self) -> np.ndarray:
         "(movies,) the same number for entries with the same title and year."
         return self.title_index.film_of
+
+    @cached_property
+    def n_films(self) -> int:
+        "How many films there are, each once."
+        return int(self.film_of.max()) + 1
 
     @cached_property
     def doubles(self) -> dict[int, list[int]]:
@@ -561,9 +577,9 @@ class Catalogue:
         return [self.titles[row] for row in rows.tolist()]
 
     @cached_property
-    def people_by_ending(self) -> list[list[str]]:
-        "The names of `people_by_key`, their last words, their last two, and so on."
-        return last_words(self.people_by_key["key"].to_list())
+    def people_spelled(self) -> list[Spellings]:
+        "The names of `people_by_key`, and their ends, as `last_words`, by letters."
+        return [spell_out(some) for some in last_words(self.people_by_key["key"])]
 
     def films_of(self, names: Collection[str]) -> tuple[np.ndarray, list[str]]:
         "The films of people: rows, and who had which part in it; directors first."
@@ -583,27 +599,39 @@ class Catalogue:
         fits = pl.col("key").str.contains(asked, literal=True)
         return self.films_of(self.people_by_key.filter(fits)["name"].to_list())
 
-    def search(
-        self, text: str, k: int, allowed: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        "The k films that a text means: rows, scores and why, by title, then by people."
-        rows, scores, names = np.array([], np.int64), np.array([]), list[str]()
+    def find_all(self, text: str, allowed: np.ndarray | None = None) -> Found:
+        "The films that a text means, by title, then by people."
+        named, fits = np.array([], np.int64), np.array([])
+        table = self.title_index.names
         if (person := named_person(text)) is None:
-            rows, scores, names = self.title_index.search(text, k, allowed)
+            named, fits = self.title_index.find_all(text, allowed)
         (theirs, said), fit = self.made_by(person or text), BY_PEOPLE
-        if not said and scores.max(initial=0) < FOUND:
-            alike = nearest_people(text_key(person or text), self.people_by_ending)
-            fit = round(NEAR_WEIGHT * float(alike.max(initial=0)), 2)
-            near = self.people_by_key["name"].filter(alike == alike.max(initial=1e-9))
-            theirs, said = self.films_of(near.to_list())
-        why = [f"{NAMED_SO}'{name}'" for name in names] + said
-        rows = np.concatenate([rows, theirs])
-        scores = np.concatenate([scores, np.full(len(theirs), fit)])
+        if not said and fits.max(initial=0) < FOUND:
+            near, alike = nearest_people(text_key(person or text), self.people_spelled)
+            theirs, said = self.films_of(self.people_by_key["name"][near].to_list())
+            fit = round(NEAR_WEIGHT * alike, 2)
+        rows = np.concatenate([table.rows[named], theirs])
+        scores = np.concatenate([fits, np.full(len(theirs), fit)])
         order = np.argsort(-scores, kind="stable")
         if allowed is not None:
             order = order[allowed[rows[order]]]
-        best = first_of_each(order, self.film_of[rows])[:k]
-        return rows[best], scores[best], [why[i] for i in best]
+        best = first_of_each(order, self.film_of[rows])
+
+        def why(place: int) -> str:
+            i = int(best[place])
+            if i < len(named):
+                return f"{NAMED_SO}'{table.forms[named[i]]}'"
+            return said[i - len(named)]
+
+        return Found(rows[best], scores[best], why)
+
+    def search(
+        self, text: str, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        "The k films that a text means: rows, scores and why; the first of `find_all`."
+        found, k = self.find_all(text, allowed), check_k(k)
+        why = [found.why(place) for place in range(len(found.rows[:k]))]
+        return found.rows[:k], found.scores[:k], why
 
     def allowed(
         self,

@@ -137,7 +137,7 @@ def liked_scores(
 ) -> np.ndarray:  # (films, others) float64, to 12 decimals
     "How much each of some films is liked by those who like each of some others."
     films, people = index.signals
-    if columns is not None and len(columns) > len(index.tie_place) / 20:
+    if columns is not None and len(columns) > len(rows) * len(index.tie_place) / 20:
         return liked_scores(index, rows)[:, columns]  # one product is quicker
     others = people if columns is None else films[columns].T
     some = slice(None) if columns is None else columns
@@ -162,7 +162,8 @@ def best_liked(
     if allowed is not None:
         scores = np.where(allowed, scores, 0)
     rows = np.flatnonzero(scores > 0)
-    enough = min(k + len(scores) - len(np.unique(index.film_of)), len(rows))
+    repeats = len(scores) - int(np.count_nonzero(np.bincount(index.film_of)))
+    enough = min(k + repeats, len(rows))
     if enough < len(rows):
         cut = np.partition(scores[rows], -enough)[-enough]
         rows = rows[scores[rows] >= cut]

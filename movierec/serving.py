@@ -71,7 +71,7 @@ from movierec.artifacts import (
 )
 from .config import ConfigError, MovierecError, json_formatter
 from .files import sha256, write_atomically
-from .recommender import Recommender, open_recommender
+from .recommender import Recommender, make_ready, open_recommender
 
 # %% ../nbs/22_serving.ipynb #92814899
 log = logging.getLogger("movierec.serving")
@@ -114,7 +114,9 @@ def load_model(root: Path) -> Model:
     artifact = open_version(root)
     names = (METADATA, *artifact.metadata["files"])
     seen = {name: (file_stamp(artifact.folder / name), None) for name in names}
-    return Model(open_recommender(artifact), artifact, {**seen})
+    rec = open_recommender(artifact)
+    make_ready(rec)  # or else somebody's request would have to
+    return Model(rec, artifact, {**seen})
 
 # %% ../nbs/22_serving.ipynb #bc3bc235
 RETRY_SECONDS = 5.0  # how long a version that could not be loaded is left alone

@@ -6,8 +6,8 @@
 __all__ = ['METHODS', 'LIKED', 'round_scores', 'Method', 'cosine_divisor', 'jaccard_divisor', 'cosine_reach', 'no_divisor',
            'side_by_side', 'present_parts', 'compared_blocks', 'column_names', 'join_parts', 'split_vectors',
            'similarity_matrix', 'row_words', 'number_rows', 'distinct_vectors', 'SimilarityIndex', 'build_index',
-           'score_vectors', 'best_films', 'nearest_films', 'score_pairs', 'explain_pair', 'telling_columns',
-           'method_names', 'missing_for', 'check_methods']
+           'score_vectors', 'best_films', 'nearest_films', 'score_pairs', 'score_square', 'explain_pair',
+           'telling_columns', 'method_names', 'missing_for', 'check_methods']
 
 # %% ../nbs/08_similarity.ipynb #c57687c5
 from collections.abc import Callable
@@ -350,6 +350,19 @@ def score_pairs(
     dots = shared + index.numbers[w] @ index.numbers[v]
     scores = index.method.scores(dots, index.squares[v], index.squares[w])
     return scores * index.known[w] * index.known[v]
+
+
+def score_square(
+    index: SimilarityIndex,
+    rows: np.ndarray,  # (rows,)
+) -> np.ndarray:  # (rows, rows)
+    "The similarity of each of some films to each of them."
+    v = index.vector_of[rows]
+    dots = dense(index.flags_of(v) @ index.flags_of(v).T)
+    dots = dots + index.numbers[v] @ index.numbers[v].T
+    squares, known = index.squares[v], index.known[v]
+    scores = index.method.scores(dots, squares[:, None], squares)
+    return scores * known[:, None] * known
 
 # %% ../nbs/08_similarity.ipynb #debae2ae
 def explain_pair(

@@ -181,13 +181,15 @@ class TasteModel:
 
     @cached_property
     def known_content(self) -> tuple[Any, Any]:
-        "The content of the films with weights, and of the others; csr."
-        return self.content[self.rows], self.content[self.others]
+        "The content of the films with weights, and of the others; csr float64."
+        content = self.content.astype(np.float64)  # once, and not for each person
+        return content[self.rows], content[self.others]
 
-    def smooth(self, predicted: np.ndarray, others: Any = slice(None)) -> np.ndarray:
+    def smooth(self, predicted: np.ndarray, others: Any = None) -> np.ndarray:
         "Scores of the films with weights, (n, predicted), to those of the others."
         content, of_others = self.known_content
-        return (predicted @ content) @ self.solved @ of_others[others].T
+        some = of_others if others is None else of_others[others]
+        return (predicted @ content) @ self.solved @ some.T
 
     def baseline_weight(self, n_ratings: Any) -> Any:
         "How much popularity counts for somebody with so many ratings."
@@ -360,13 +362,14 @@ def contributions(
     signals = grade(stars, model.config.grades)[:, None]  # (rated, 1)
     number, position = model.number, np.searchsorted(model.others, targets)
     learned = (number[rows] >= 0) & (number[rows] < len(model.weights))
-    effects = np.zeros((len(rows), len(model.rows)))  # of a signal of 1
-    effects[learned] = model.weights[number[rows[learned]]]
-    known = number[targets] >= 0
-    added = np.zeros((len(rows), len(targets)))
-    added[:, known] = effects[:, number[targets[known]]]
+    learning, known = number[rows[learned]], number[targets] >= 0
+    added = np.zeros((len(rows), len(targets)))  # by a signal of 1
+    added[np.ix_(learned, known)] = model.weights[
+        np.ix_(learning, number[targets[known]])
+    ]
     if not known.all():
-        added[:, ~known] = model.smooth(effects, position[~known])
+        effects = model.weights[learning].astype(np.float64)
+        added[np.ix_(learned, ~known)] = model.smooth(effects, position[~known])
     added *= signals
     newcomer = model.newcomer_weight(len(rows)) * np.maximum(signals, 0)
     if model.likeness is not None and newcomer.any():
@@ -406,7 +409,7 @@ def rank_people(
     scores[rated[:, film_of]] = -np.inf
     if allowed is not None:
         scores[:, ~allowed] = -np.inf
-    found, repeats = [], len(film_of) - len(np.unique(film_of))
+    found, repeats = [], len(film_of) - catalogue.n_films
     for of_person in scores[:, order]:
         places = best_places(of_person, film_of[order], k, repeats)
         found.append((order[places], of_person[places]))
@@ -420,12 +423,14 @@ def diversify(
     ],  # of a candidate with each; (candidates,) 0 to 1
     k: int,
     diversity: float,  # d, from 0 to 1
+    least: float | None = None,  # a score that is worth nothing; None: the last one
 ) -> list[int]:  # at most k candidates, in order
     "Maximal marginal relevance (Carbonell & Goldstein 1998)."
     if not diversity:
         return list(range(min(k, len(scores))))
-    span = scores[0] - scores[-1] if len(scores) else 0
-    relevance = (scores - scores[-1:]) / (span or 1)  # (candidates,)
+    lowest = scores.min(initial=np.inf if least is None else least)
+    span = scores[0] - lowest if len(scores) else 0
+    relevance = (scores - lowest) / (span or 1)  # (candidates,)
     closest, chosen = np.zeros(len(scores)), list[int]()
     while len(chosen) < min(k, len(scores)):
         value = round_scores((1 - diversity) * relevance - diversity * closest)

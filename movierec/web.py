@@ -32,7 +32,6 @@ from werkzeug.exceptions import NotFound
 from .answers import Explanation, said_title, why_people
 from movierec.api import (
     EXAMPLE_HOST,
-    MAX_NAME_LENGTH,
     BadQuery,
     Genres,
     MovieName,
@@ -72,6 +71,7 @@ from .similarity import LIKED, METHODS, compared_blocks
 from movierec.titles import (
     ARTICLES,
     FOUND,
+    cut_text,
     join_words,
     name_from_url,
 )
@@ -170,16 +170,20 @@ FEW = 5  # films, beside which those are shown
 Films = list[dict[str, Any]]
 
 
-def find_films(rec: Recommender, query: MoviesQuery) -> tuple[Films, Films]:
-    "The films that a text names, each with why, and those that it nearly names."
+def find_films(rec: Recommender, query: MoviesQuery) -> tuple[int, Films, Films]:
+    "How many films a text names, a page of them with why, and those nearly named."
     films = rec.catalogue
     allowed = films.allowed(query.genre, year_range(query))
-    rows, scores, why = films.search(query.q or "", len(films.titles), allowed)
-    found = [films.record(row) for row in rows.tolist()]
-    for movie, reason in zip(found, why, strict=True):
-        movie |= {} if reason.startswith(NAMED_SO) else {"why": reason}
-    n_named = int((scores >= FOUND).sum())
-    return found[:n_named], found[n_named:][:MOST_NEAR]
+    found = films.find_all(query.q or "", allowed)
+
+    def tell(place: int) -> dict[str, Any]:
+        movie, why = films.record(int(found.rows[place])), found.why(place)
+        return movie if why.startswith(NAMED_SO) else {**movie, "why": why}
+
+    n, n_named = len(found.rows), int((found.scores >= FOUND).sum())
+    named = range(n_named)[query.offset : query.offset + query.k]
+    near = range(n_named, n)[:MOST_NEAR]
+    return n_named, [tell(i) for i in named], [tell(i) for i in near]
 
 # %% ../nbs/24_web.ipynb #a207055f
 def filled_fields(names: Collection[str]) -> dict[str, list[str]]:
@@ -260,16 +264,16 @@ def named_page(rec: Recommender, text: str) -> Response | None:
 def search_page(rec: Recommender, form: Mapping[str, Any]) -> Response:
     "The films that were found for a text."
     query, years = form["query"], rec.movies["year"]
-    named, near = find_films(rec, query)
-    if not named:
+    n_named, named, near = find_films(rec, query)
+    if not n_named:
         current_serving().count_unknown(query.q)
     return render_page(
         "search.html",
         q=query.q,
-        total=len(named),
-        movies=named[query.offset : query.offset + query.k],
-        near=near if len(named) <= FEW else [],
-        others=[] if named or near else list_movies(rec, MoviesQuery(k=6))[1],
+        total=n_named,
+        movies=named,
+        near=near if n_named <= FEW else [],
+        others=[] if n_named or near else list_movies(rec, MoviesQuery(k=6))[1],
         n_movies=len(rec.movies),
         years=(years.min(), years.max()),
         **form,
@@ -280,7 +284,7 @@ def home_page() -> Response:
     "GET /: the search box, what was found, or what there is."
     rec = current_model().recommender
     given = filled_fields(MoviesQuery.model_fields.keys() - {"k"})
-    text = given.get("q", [""])[0][:MAX_NAME_LENGTH]
+    text = cut_text(given.get("q", [""])[0]).strip()
     if text:
         given["q"] = [text]
         if len(given) == 1 and (way := named_page(rec, text)):
@@ -455,7 +459,7 @@ PER_QUESTION = 6  # films to rate
 class QuestionBody(BaseModel, frozen=True, extra="forbid", strict=True):
     "Which films to ask somebody about."
 
-    q: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME_LENGTH)] = None
+    q: MovieName | None = None
     exclude: Annotated[list[MovieName], Field(max_length=5000)] = []
     genres: Genres = []
     year_from: YearFrom = None
@@ -515,7 +519,8 @@ def for_you_films() -> Response:
 # %% ../nbs/24_web.ipynb #2d8c9e6e
 def keep_known(rec: Recommender, body: RecommendBody) -> RecommendBody:
     "The same question with the known movies only."
-    known = {m: n for m, n in body.ratings.items() if known_ids(rec, [m])}
+    names, row_of = body.ratings.items(), rec.catalogue.row_of
+    known = {m: n for m, n in names if isinstance(name_from_url(m, row_of), int)}
     exclude = [str(movie_id) for movie_id in known_ids(rec, body.exclude)]
     return body.model_copy(update={"ratings": known, "exclude": exclude})
 
