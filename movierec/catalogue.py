@@ -579,7 +579,8 @@ class Catalogue:
     @cached_property
     def people_spelled(self) -> list[Spellings]:
         "The names of `people_by_key`, and their ends, as `last_words`, by letters."
-        return [spell_out(some) for some in last_words(self.people_by_key["key"])]
+        keys = self.people_by_key["key"].to_list()
+        return [spell_out(some) for some in last_words(keys)]
 
     def films_of(self, names: Collection[str]) -> tuple[np.ndarray, list[str]]:
         "The films of people: rows, and who had which part in it; directors first."
