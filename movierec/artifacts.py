@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FORMAT', 'METADATA', 'REMEDY', 'LAST_SECOND', 'LATEST', 'check_version', 'version_key', 'versions', 'next_version',
            'seal', 'open_seal', 'created_at', 'library_versions', 'provenance', 'list_files', 'save', 'write_table',
-           'ArtifactError', 'set_latest', 'latest', 'read_verified', 'find_damage', 'parse_array', 'Artifact',
-           'open_version', 'NoModel', 'FormatError']
+           'write_array', 'ArtifactError', 'set_latest', 'latest', 'read_verified', 'find_damage', 'parse_array',
+           'Artifact', 'open_version', 'NoModel', 'FormatError']
 
 # %% ../nbs/16_artifacts.ipynb #82c4d9c1
 import io
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,12 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     content = io.BytesIO()
     table.write_parquet(content)
     path.write_bytes(content.getvalue())
+
+
+def write_array(array: np.ndarray, path: Path) -> None:
+    "Write an array as a .npy file."
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)
 
 # %% ../nbs/16_artifacts.ipynb #c55a1868
 class ArtifactError(MovierecError):

@@ -36,6 +36,7 @@ from movierec.artifacts import (
     Artifact,
     ArtifactError,
     open_version,
+    write_array,
     write_table,
 )
 from movierec.catalogue import (
@@ -633,7 +634,7 @@ def write_recommender(rec: Recommender, folder: Path) -> None:
         write_table(rec.ratings, folder / "ratings.parquet")
     write_table(rec.movies, folder / "movies.parquet")
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+        write_array(array, folder / f"{name}.npy")
 
 # %% ../nbs/17_recommender.ipynb #d2aa5fe8
 def describe_recommender(rec: Recommender) -> dict[str, Any]:
