@@ -7,8 +7,8 @@ __all__ = ['FORMAT', 'METADATA', 'REMEDY', 'Count', 'Digest', 'R', 'LAST_SECOND'
            'version_key', 'versions', 'next_version', 'seal', 'open_seal', 'check_file_name', 'FileRecord',
            'SourceRecord', 'DataRecord', 'CountsRecord', 'ProvenanceRecord', 'VersionRecord', 'ArtifactError',
            'check_record', 'created_at', 'library_versions', 'provenance', 'list_files', 'save', 'write_table',
-           'set_latest', 'latest', 'read_verified', 'find_damage', 'parse_array', 'Artifact', 'no_such_version',
-           'open_version', 'training_record', 'NoModel', 'FormatError']
+           'write_array', 'set_latest', 'latest', 'read_verified', 'find_damage', 'parse_array', 'Artifact',
+           'no_such_version', 'open_version', 'training_record', 'NoModel', 'FormatError']
 
 # %% ../nbs/16_artifacts.ipynb #82c4d9c1
 import io
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -295,6 +296,12 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     content = io.BytesIO()
     table.write_parquet(content)
     path.write_bytes(content.getvalue())
+
+
+def write_array(array: np.ndarray, path: Path) -> None:
+    "Write an array as a .npy file."
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)
 
 # %% ../nbs/16_artifacts.ipynb #e439dd35
 LATEST = "latest"

@@ -41,6 +41,7 @@ from movierec.artifacts import (
     ArtifactError,
     check_record,
     open_version,
+    write_array,
     write_table,
 )
 from movierec.catalogue import (
@@ -891,7 +892,7 @@ def recommender_arrays(rec: Recommender) -> dict[str, np.ndarray]:
 def write_recommender(rec: Recommender, folder: Path) -> None:
     "Write the files that `read_parts` reads. Raises `ArtifactError` if not finite."
     for name, array in recommender_arrays(rec).items():
-        np.save(folder / f"{name}.npy", array)
+        write_array(array, folder / f"{name}.npy")
     write_table(rec.movies, folder / "movies.parquet")
     if rec.taste is not None and rec.ratings is not None:
         write_table(rec.ratings, folder / "ratings.parquet")

@@ -294,7 +294,7 @@ def test_of_two_jobs_that_begin_in_one_folder_at_once_one_is_refused(
     trained_root, tmp_path
 ):
     """Both see the empty folder before either writes: each is held at the moment it
-    makes its file, until the other is there too."""
+    makes its file, one until the other is there too, the other until that has begun."""
     wait = """
 import time
 from pathlib import Path
@@ -302,8 +302,11 @@ from movierec import files
 make = files.partial_beside
 def together(path, touch):
     if path.name == "batch.json":
-        path.with_name(f"here-{time.monotonic_ns()}").touch()
-        while len(list(path.parent.glob("here-*"))) < 2:
+        mine = path.with_name(f"here-{time.monotonic_ns()}")
+        mine.touch()
+        while len(here := sorted(path.parent.glob("here-*"))) < 2:
+            time.sleep(0.001)
+        while mine == here[1] and not list(path.parent.glob("part-*")):
             time.sleep(0.001)
     return make(path, touch)
 files.partial_beside = together

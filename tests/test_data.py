@@ -870,6 +870,16 @@ def test_a_fetch_that_is_killed_leaves_whole_files_that_the_next_one_completes(
     assert read_folder(folder) == files
 
 
+def test_a_file_is_in_place_before_the_list_of_names_is_flushed(tmp_path, files):
+    assert run(GOOD + KILLED, tmp_path, "fsync", 2).returncode == -9
+    assert contents_of(tmp_path) == {"u.data": files["u.data"]}
+
+
+def contents_of(folder):
+    "The content of each file in a folder, half ones included."
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_what_a_killed_fetch_left_is_removed_by_the_next(tmp_path, files):
     assert run(GOOD + KILLED, tmp_path, "fsync", 3).returncode == -9
     assert len(list(tmp_path.glob(".*.partial"))) == 1
