@@ -340,7 +340,7 @@ class RecommenderRecord(Section, strict=True):
     default_method: str
     likeness: LikenessConfig | None
     taste: TasteConfig | None
-    answers: list[list[Number]]  # scores, from `sample_answers`
+    answers: list[list[Number]]  # from `sample_answers`
 
     @model_validator(mode="after")
     def check_settings_whole(self) -> Self:
@@ -871,16 +871,19 @@ def write_recommender(rec: Recommender, folder: Path) -> None:
 
 # %% ../nbs/17_recommender.ipynb #095315b5
 def sample_answers(rec: Recommender) -> list[list[float]]:
-    "The scores of lists for three films: by each method, and for who loves them."
+    "For three films: scores of what is like them, or for who loves them; positions."
     ids = rec.movies["movie_id"]
-    three = [ids[row] for row in sorted({0, len(ids) // 2, len(ids) - 1})]
+    rows = sorted({0, len(ids) // 2, len(ids) - 1})
+    three = [ids[row] for row in rows]
     lists = [
         rec.similar(movie, 10, method) for method in rec.neighbours for movie in three
     ]
     if rec.taste is not None:
         loved = [dict.fromkeys(three[:n], 5) for n in range(1, len(three) + 1)]
         lists += [rec.recommend(ratings, 10) for ratings in loved]
-    return [[round(item["score"], 9) for item in found.items] for found in lists]
+    scores = [[item["score"] for item in found.items] for found in lists]
+    numbers = scores + rec.positions[rows].tolist()
+    return [[round(number, 9) for number in some] for some in numbers]
 
 
 def open_recommender(artifact: Artifact) -> Recommender:

@@ -105,6 +105,7 @@ def with_nan(array):
         ("features_genres", lambda a: a[::-1].copy(), "disagrees with movies.parquet"),
         ("features_year", lambda a: a[::-1].copy(), "disagrees with movies.parquet"),
         ("positions", lambda a: a[:-1], "has the shape"),
+        ("positions", lambda a: a[::-1].copy(), "answers otherwise"),
     ],
 )
 def test_an_array_that_disagrees_is_refused_by_its_name(root, name, change, said):
