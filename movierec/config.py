@@ -119,10 +119,8 @@ class TasteConfig(Section):
     grades: tuple[Grade, Grade, Grade, Grade, Grade] = (-0.2, 0.0, 0.4, 0.8, 1.0)
     dropout: Number = Field(0.5, ge=0, le=0.99)  # chance that learning misses a signal
     ridge: Number = Field(10, ge=0.01, le=10**6)  # on the Gram matrix' diagonal
-    # of content's cosines in that matrix
-    content_weight: Number = Field(10, ge=0, le=10**4)
-    # of the regression on content
-    content_ridge: Number = Field(50, ge=0.01, le=10**6)
+    content_weight: Number = Field(10, ge=0, le=10**4)  # of content's cosines there
+    content_ridge: Number = Field(50, ge=0.01, le=10**6)  # of regression on content
     most_names: int = Field(500, ge=0, le=5000)  # of each kind of names, in it
     shrinkage: Number = Field(20, ge=0, le=10**6)  # the ratings that content counts as
     baseline: Number = Field(0.15, ge=0, le=100)  # of popularity, for who rated nothing
@@ -135,8 +133,7 @@ class TasteConfig(Section):
     factors: int = Field(24, ge=1, le=256)  # numbers for each person and movie
     # how sure 1 to 5 stars make us that somebody cares for a movie
     confidences: tuple[Sure, Sure, Sure, Sure, Sure] = (0.1, 0.4, 1, 1.5, 2)
-    # the same where there is no rating
-    unobserved: Number = Field(0.168, ge=0.001, le=1000)
+    unobserved: Number = Field(0.168, ge=0.001, le=1000)  # where there's no rating
     # a share of the sum of confidences
     factor_ridge: Number = Field(0.0133, ge=10**-4, le=1000)
     sweeps: int = Field(8, ge=1, le=100)  # rounds of learning the factors
