@@ -610,7 +610,8 @@ def check_address(host: str, port: int) -> str:
             raise click.BadParameter(wrong, param_hint="--host") from error
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"can't be used: {error.strerror}"
-        wrong = f"port {port} {why}. Choose another, such as {port % 1000 + 8001}."
+        other = 8001 if port == 8000 else 8000
+        wrong = f"port {port} {why}. Choose another, such as {other}."
         raise click.BadParameter(wrong, param_hint="--port") from error
     return str(found[0])
 

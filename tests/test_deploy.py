@@ -401,7 +401,10 @@ def test_a_body_is_taken_whole_or_refused(hardened):
     for n, status in ((sized, 200), (most, 200), (most + 1, 413), (90_000, 413)):
         body = ANSWERED.ljust(n)
         for headers, sent in ((LENGTH % n, body), (CHUNKED, in_chunks(body))):
-            statuses, fields, content = hardened.post(headers, sent)
+            # a server that hangs up on a body may reset what it has just answered
+            tried = (hardened.post(headers, sent) for _ in range(5))
+            nothing = [], {}, b""
+            statuses, fields, content = next((a for a in tried if a[0]), nothing)
             assert statuses == [status], (n, headers)
             if status == 200:
                 assert json.loads(content)["items"]
