@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'MOST_LINES', 'access_log', 'COUNTED', 'LATENCY',
-           'LATENCY_BUCKETS', 'LATENCY_LIMITS', 'Key', 'Amount', 'Example', 'MOST_BYTES', 'WRITE_SECONDS',
+           'LATENCY_BUCKETS', 'LATENCY_LIMITS', 'Key', 'Amount', 'Example', 'MOST_SNAPSHOT_BYTES', 'WRITE_SECONDS',
            'COUNTED_METHODS', 'MAX_BODY_BYTES', 'REFUSED', 'BODY_SECONDS', 'file_stamp', 'Model', 'load_model', 'Held',
            'is_current', 'put_in_use_at', 'refresh', 'ModelHolder', 'what_has_changed', 'what_is_wrong',
            'json_response', 'harmless_id', 'note_request', 'with_security_headers', 'without_host', 'LineWriter',
@@ -390,7 +390,7 @@ LATENCY_LIMITS = (*map(floatToGoString, LATENCY_BUCKETS), "+Inf")
 Key = tuple[str, ...]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Example = tuple[str, Amount, Amount]  # a request's id, its seconds, its Unix time
-MOST_BYTES = 2**20
+MOST_SNAPSHOT_BYTES = 2**20
 
 
 class Snapshot(BaseModel, frozen=True, extra="forbid"):
@@ -405,7 +405,7 @@ def read_snapshot(file: Path) -> Snapshot:
     if not file.is_file():
         raise ValueError("not a regular file")
     with file.open("rb") as content:
-        return Snapshot.model_validate_json(content.read(MOST_BYTES))
+        return Snapshot.model_validate_json(content.read(MOST_SNAPSHOT_BYTES))
 
 # %% ../nbs/22_serving.ipynb #9f0ec274
 class Counts:
