@@ -24,6 +24,7 @@ from .data import RELEVANT
 from .titles import join_words, split_title
 
 # %% ../nbs/15_answers.ipynb #1d6d3b65
+@lru_cache(maxsize=2**15)
 def said_title(title: str) -> tuple[str, str]:
     "A title as people say it, and its other names: 'Seven' and 'Se7en'."
     (name, *others), _ = split_title(title)

@@ -17,7 +17,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -393,6 +393,7 @@ class SeriesName(NamedTuple):
     goes_on: bool  # with a word of `GOING_ON`
 
 
+@lru_cache(maxsize=2**15)
 def series_name(title: str) -> SeriesName:
     "The name of the series that a film may be part of."
     name = re.sub(r"^(the|an?)\s", "", split_title(title)[0][0], flags=re.I)

@@ -175,6 +175,7 @@ def join_initials(words: Sequence[str]) -> list[str]:
     return joined
 
 
+@lru_cache(maxsize=2**15)  # the next version of a model has the same films
 def search_key(name: str) -> str:
     "A name as it is searched for: one form for spellings that mean the same."
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", name.casefold()).translate(SIGNS)

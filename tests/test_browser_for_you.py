@@ -135,7 +135,7 @@ def test_what_was_used_stays_where_it_is(open_page, way):
     use(page.get_by_label("Find a film to rate"), lambda box: box.fill("kieslowski"))
     use(page.get_by_label("Find a film to rate"), lambda box: box.fill("qqqqqqqq"))
     use(page.get_by_role("button", name="Show others"))
-    use(page.get_by_label("Genre"), lambda box: box.select_option("Horror"))
+    use(page.get_by_label("Genre", exact=True), lambda box: box.select_option("Horror"))
     use(page.get_by_label("Made"), lambda box: box.select_option("Before 1950"))
     use(page.get_by_label("Variety"), lambda slider: slider.press("End"))
     remove, forget = page.locator("[data-kind] button"), page.locator("[data-forget]")
@@ -253,7 +253,7 @@ def test_nobody_is_asked_the_same_twice(open_page):
 
 def test_when_all_have_been_asked_it_begins_again(open_page):
     page = open_page("/for-you")
-    page.get_by_label("Genre").select_option("Film-Noir")
+    page.get_by_label("Genre", exact=True).select_option("Film-Noir")
     settle(page)
     seen = set(asked(page))
     for _ in range(4):
@@ -266,14 +266,14 @@ def test_when_all_have_been_asked_it_begins_again(open_page):
 
 def test_filters_and_search(open_page, recommender):
     page = open_page("/for-you")
-    page.get_by_label("Genre").select_option("Western")
+    page.get_by_label("Genre", exact=True).select_option("Western")
     page.get_by_label("Made").select_option("1950-1969")
     settle(page)
     allowed = recommender.catalogue.allowed(["Western"], (1950, 1969)).nonzero()[0]
     films = [recommender.catalogue.record(row) for row in allowed]
     titles = {said_title(film["title"])[0] for film in films}
     assert len(asked(page)) == 6 and set(asked(page)) <= titles
-    page.get_by_label("Genre").select_option("Any")
+    page.get_by_label("Genre", exact=True).select_option("Any")
     page.get_by_label("Made").select_option("Any year")
     find(page, "kieslowski")
     settle(page)

@@ -228,8 +228,8 @@ def hostile(tmp_path_factory):
     )
     ratings = pl.DataFrame({"user_id": [7], "movie_id": [1], "rating": [4]})
     root = tmp_path_factory.mktemp("hostile") / "artifacts"
-    rec, counts = Recommender.from_tables(movies, ratings), {"movies": 3}
-    save_version(root, "v1.0.0", rec, created_at=ORDERS, counts=counts)
+    rec = Recommender.from_tables(movies, ratings)
+    save_version(root, "v1.0.0", rec, created_at=ORDERS)
     return root
 
 

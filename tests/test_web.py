@@ -901,18 +901,23 @@ def test_what_an_answer_says_comes_from_the_model_that_it_names(
     root, recommender, monkeypatch
 ):
     client, similar = client_for(root), Recommender.similar
+    assert client.get("/readyz").json["model_version"] == "v1.0.0"
 
     def slow(
         *arguments,
     ):  # meanwhile, another version is put in use, and another request has loaded it
-        if not (root / "v1.1.0").exists():
-            other_version(root, recommender, "v1.1.0", 1.0)
-            assert client_for(root).get("/readyz").json["model_version"] == "v1.1.0"
-            serving.current_serving().holder.get()
+        with monkeypatch.context() as patch:  # which asks it for lists
+            patch.setattr(Recommender, "similar", similar)
+            if not (root / "v1.1.0").exists():
+                other_version(root, recommender, "v1.1.0", 1.0)
+                ready = client_for(root).get("/readyz").json
+                assert ready["model_version"] == "v1.1.0"
+                serving.current_serving().holder.get()
         return similar(*arguments)
 
-    monkeypatch.setattr(Recommender, "similar", slow)
-    page = client.get("/movies/1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Recommender, "similar", slow)
+        page = client.get("/movies/1")
     assert (
         "Model v1.0.0" in page.text and "Model v1.1.0" in client.get("/movies/1").text
     )
@@ -955,7 +960,7 @@ def test_an_unforeseen_failure_to_load_is_survived(root, recommender, monkeypatc
     def fail(root):
         raise MemoryError("not enough")
 
-    set_latest(root, "v1.0.0")
+    other_version(root, recommender, "v1.1.0", 1.0)
     with monkeypatch.context() as patch:
         patch.setattr(serving, "load_model", fail)
         assert "MemoryError" in client.get("/readyz").json["problem"]
