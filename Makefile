@@ -57,6 +57,10 @@ model: $(VENV)/.dev
 	@$(BIN)/movierec fetch --if-needed
 	@$(BIN)/movierec train --if-needed
 
+# Two notebooks, or two files of tests, run side by side: one thread each, or they wait for each other.
+test outputs: export OMP_NUM_THREADS = 1
+test outputs: export OPENBLAS_NUM_THREADS = 1
+
 test: model ## run every notebook and every test
 	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
