@@ -639,7 +639,7 @@ def allow_connections() -> int:
             f"{wanted:,}. Raise the limit: ulimit -n {wanted}"
         )
     if most < MOST_CONNECTIONS:
-        click.echo(
+        say(
             f"Only {soft:,} files may be open at once, so that each worker holds "
             f"{most:,} connections; more have to wait. Better: ulimit -n {wanted}",
             err=True,
