@@ -128,7 +128,7 @@ def read_url(
     "The content at `url`, all announced bytes of it. Raises `OSError`."
     with urllib.request.urlopen(url, timeout=timeout_seconds) as response:
         announced = response.headers["Content-Length"]
-        total = int(announced) if announced else None
+        total = int(announced) if (announced or "").isdecimal() else None
         content = io.BytesIO()
         while chunk := response.read1(1 << 16):
             content.write(chunk)

@@ -708,11 +708,12 @@ def check_text(text: Any) -> str:
     return text.encode("utf-8", "replace").decode().strip()
 
 
-WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def whole_number(text: str) -> int | None:
     "The whole number that a text is, or None."
+    text = text.strip()  # int() itself leaves some that strip() takes: '\x1f'
     return int(text) if WHOLE_NUMBER.fullmatch(text) else None
 
 

@@ -83,7 +83,7 @@ def wait_for_page(url, process, log):
         try:
             with urllib.request.urlopen(url, timeout=5) as response:
                 return response.read().decode()
-        except urllib.error.URLError:
+        except OSError:  # refused, reset, or not ready yet
             time.sleep(0.1)
     pytest.fail(f"the server doesn't answer:\n{log.read_text()}")
 

@@ -212,6 +212,10 @@ def test_films_that_are_called_by_a_number():
     given = [1, "1", "id:1", "title:1", "2", "3", "1984", "1984 (1984)", " 1 "]
     assert [index.find(movie)[0] for movie in given] == [0, 1, 0, 1, 0, 2, 2, 2, 1]
     assert [name_from_url(text, index.row_of) for text in ("1", "1984")] == [1, "1984"]
+    signs = [sign for number in range(0x3100) if not (sign := chr(number)).isalnum()]
+    for sign in signs:  # int() and strip() differ in what is white: '\x1f'
+        for text in (f"{sign}1", f"1{sign}", f"1{sign}1", f"id:1{sign}"):
+            assert name_from_url(text, index.row_of) in (1, -1, text)
 
 
 @pytest.mark.parametrize("movie", ["99999", "2000"])

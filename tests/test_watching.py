@@ -301,7 +301,7 @@ def prometheus(tools, watched, tmp_path_factory):
         process = subprocess.Popen(["prometheus", *command], stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for_page(f"{address}/-/healthy", process, folder / "log")
+        wait_for_page(f"{address}/-/ready", process, folder / "log")
         yield address
     finally:
         process.terminate()
