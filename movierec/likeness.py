@@ -19,7 +19,7 @@ from .config import LikenessConfig, TasteConfig
 from .data import RELEVANT, grade
 from .features import Features, dense
 from .neighbours import STORED, Neighbours
-from .similarity import LIKED, METHODS, join_parts, present_parts, round_scores
+from .similarity import LIKED, join_parts, present_parts, round_scores
 from .titles import first_of_each
 
 # %% ../nbs/12_likeness.ipynb #b1cd50bf
@@ -207,6 +207,10 @@ class LikedNeighbours(Neighbours):
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
         return liked_scores(self.index, np.array([row]), others)[0]
+
+    def score_each(self, rows: np.ndarray) -> np.ndarray:
+        "The similarity of each of some films to each of them; (rows, rows)."
+        return liked_scores(self.index, rows, rows)
 
 
 def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:

@@ -17,6 +17,7 @@ from movierec.similarity import (
     best_films,
     nearest_films,
     score_pairs,
+    score_square,
     score_vectors,
 )
 
@@ -82,6 +83,10 @@ class Neighbours:
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
         return score_pairs(self.index, row, others)
+
+    def score_each(self, rows: np.ndarray) -> np.ndarray:
+        "The similarity of each of some films to each of them; (rows, rows)."
+        return score_square(self.index, rows)
 
     @cached_property
     def views(self) -> tuple[memoryview, memoryview]:

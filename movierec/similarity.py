@@ -7,10 +7,10 @@ __all__ = ['METHODS', 'LIKED', 'round_scores', 'Method', 'cosine_divisor', 'jacc
            'side_by_side', 'present_parts', 'compared_blocks', 'column_names', 'join_parts', 'split_vectors',
            'similarity_matrix', 'row_words', 'number_rows', 'distinct_vectors', 'SimilarityIndex', 'build_index',
            'score_vectors', 'best_films', 'nearest_films', 'score_pairs', 'score_square', 'explain_pair',
-           'telling_columns', 'method_names', 'missing_for', 'check_methods']
+           'telling_columns', 'method_names', 'missing_for', 'possible_methods', 'check_methods']
 
 # %% ../nbs/08_similarity.ipynb #c57687c5
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -406,6 +406,21 @@ def missing_for(name: str, features: Features, rated: bool) -> str | None:
         need = "compares who made the films, and the table of movies doesn't say. Give"
         return f"{need} it columns of lists: directors, writers, cast"
     return None
+
+# %% ../nbs/08_similarity.ipynb #6babde83
+def possible_methods(
+    methods: Sequence[str] | None, features: Features, rated: bool
+) -> list[str]:
+    "The methods, or all that there can be. Raises `QueryError`."
+    missing = {m: missing_for(m, features, rated) for m in methods or method_names()}
+    possible = [method for method, why in missing.items() if why is None]
+    if methods is None:
+        return possible
+    for method, why in missing.items():
+        if why:
+            others = f"or name other methods: {', '.join(possible or ('cosine',))}"
+            raise QueryError(f"the method {method!r} {why}, {others}", "methods")
+    return list(methods)
 
 # %% ../nbs/08_similarity.ipynb #c4f61a99
 def check_methods(

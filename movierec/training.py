@@ -49,11 +49,11 @@ from movierec.features import (
 )
 from .files import Progress, no_progress, sweep, to_json
 from .makers import about_data, read_dataset
+from .parts import make_parts
 from movierec.recommender import (
     Recommender,
     choose,
     describe_recommender,
-    make_parts,
     open_recommender,
     write_recommender,
 )

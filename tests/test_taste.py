@@ -27,7 +27,8 @@ from movierec.likeness import (
     kinship_vectors,
     liked_scores,
 )
-from movierec.recommender import Recommender, taste_arrays, write_recommender
+from movierec.parts import taste_arrays
+from movierec.recommender import Recommender, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
     content_matrix,
