@@ -18,7 +18,7 @@ import numpy as np
 from .config import LikenessConfig, TasteConfig
 from .data import RELEVANT, grade
 from .features import Features, dense
-from .neighbours import STORED, Neighbours
+from .neighbours import STORED, Nearest, Neighbours
 from .similarity import LIKED, join_parts, present_parts, round_scores
 from .titles import first_of_each
 
@@ -193,9 +193,7 @@ class LikedNeighbours(Neighbours):
         "The method's name."
         return LIKED
 
-    def find(
-        self, row: int, k: int, allowed: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, row: int, k: int, allowed: np.ndarray | None) -> Nearest:
         "The k most similar films, without a look at what is stored."
         index = self.index
         scores = liked_scores(index, np.array([row]))[0]
