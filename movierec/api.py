@@ -50,6 +50,7 @@ from .answers import Results
 from .artifacts import Artifact, ArtifactError, NoModel
 from .config import MovierecError, QueryError
 from .files import read_regular
+from .monitoring import log_failure
 from .recommender import Recommender
 from movierec.serving import (
     NOT_KEPT,
@@ -59,8 +60,6 @@ from movierec.serving import (
     current_model,
     current_serving,
     json_response,
-    log_failure,
-    watch,
 )
 from .similarity import method_names
 from movierec.titles import (

@@ -58,13 +58,13 @@ from .artifacts import ArtifactError, NoModel
 from .catalogue import NAMED_SO, SAID_OF_PEOPLE, genre_called
 from .config import Config, ConfigError, QueryError, load_config
 from .likeness import LEAST_RATERS, RatingSummary, count_both, summarise_ratings
+from .monitoring import log_failure
 from .recommender import Recommender, choose, films_to_ask
 from movierec.serving import (
     NOT_KEPT,
     answering_model,
     current_model,
     current_serving,
-    log_failure,
     watch,
 )
 from .similarity import LIKED, METHODS, compared_blocks
