@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PEOPLE', 'LEAST_RATERS', 'kind_vectors', 'kinship_vectors', 'kinship_names', 'nearest_half', 'LikenessIndex',
-           'build_likeness', 'liked_scores', 'best_liked', 'liked_lists', 'LikedNeighbours', 'build_liked_neighbours',
-           'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
+           'build_likeness', 'shared_liking', 'liked_scores', 'liked_sums', 'best_liked', 'liked_lists',
+           'LikedNeighbours', 'build_liked_neighbours', 'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings',
+           'explain_liked']
 
 # %% ../nbs/12_likeness.ipynb #93492fba
 from collections.abc import Sequence
@@ -19,8 +20,13 @@ from .config import LikenessConfig, TasteConfig
 from .data import RELEVANT, grade
 from .features import Features, dense
 from .neighbours import STORED, Nearest, Neighbours
-from .similarity import LIKED, join_parts, present_parts, round_scores
-from .titles import first_of_each
+from movierec.similarity import (
+    LIKED,
+    best_first,
+    join_parts,
+    present_parts,
+    round_scores,
+)
 
 # %% ../nbs/12_likeness.ipynb #b1cd50bf
 def kind_vectors(
@@ -88,6 +94,11 @@ class LikenessIndex:
         return both
 
     @cached_property
+    def films_of_kinds(self) -> Any:
+        "The films by what is told of them: csr (columns, movies)."
+        return self.kinds.T.tocsr()
+
+    @cached_property
     def lengths(self) -> np.ndarray:
         "The root of the sum of each film's squared signals; (movies,)."
         films = self.signals[0]
@@ -129,6 +140,22 @@ def build_likeness(
     both = by_film, by_person, csr_array(kinds)
     return LikenessIndex(*both, tie_place, film_of, config, grades)
 
+# %% ../nbs/12_likeness.ipynb #5329e881
+def shared_liking(
+    index: LikenessIndex,
+    rows: np.ndarray,  # (films,)
+    columns: np.ndarray | None = None,  # (others,) rows; None: all films
+) -> Any:  # csr (films, others) float64
+    "How much those who like each of some films like each of some others."
+    films, people = index.signals
+    found = films[rows] @ (people if columns is None else films[columns].T.tocsr())
+    of = np.repeat(rows, np.diff(found.indptr))  # (pairs,) rows of both films
+    other = found.indices if columns is None else columns[found.indices]
+    divisor = index.lengths[of] * index.lengths[other] + index.config.shrinkage
+    found.data /= np.where(divisor > 0, divisor, 1)
+    found.data *= index.damping[of] * index.damping[other]
+    return found
+
 # %% ../nbs/12_likeness.ipynb #b851ea81
 def liked_scores(
     index: LikenessIndex,
@@ -136,20 +163,24 @@ def liked_scores(
     columns: np.ndarray | None = None,  # (others,) rows; None: all films
 ) -> np.ndarray:  # (films, others) float64, to 12 decimals
     "How much each of some films is liked by those who like each of some others."
-    films, people = index.signals
     if columns is not None and len(columns) > len(rows) * len(index.tie_place) / 20:
         return liked_scores(index, rows)[:, columns]  # one product is quicker
-    others = people if columns is None else films[columns].T
-    some = slice(None) if columns is None else columns
-    products = (films[rows] @ others).toarray()  # (films, others) P
-    lengths = index.lengths[rows][:, None] * index.lengths[some]
-    divisor = lengths + index.config.shrinkage
-    liking = np.divide(
-        products, divisor, out=np.zeros_like(products), where=divisor > 0
-    )
-    liking *= index.damping[rows][:, None] * index.damping[some]
-    liking += (index.kinds[rows] @ index.kinds[some].T).toarray()
-    return round_scores(liking)
+    films_of_kinds = index.films_of_kinds
+    if columns is not None:
+        films_of_kinds = index.kinds[columns].T.tocsr()
+    kinship = index.kinds[rows] @ films_of_kinds
+    return round_scores((shared_liking(index, rows, columns) + kinship).toarray())
+
+# %% ../nbs/12_likeness.ipynb #34efa29e
+def liked_sums(
+    index: LikenessIndex,
+    weights: Any,  # csr (people, movies)
+) -> np.ndarray:  # (people, movies) float64
+    "For each person, the sum of what each film adds to all films: weights @ scores."
+    used = np.unique(weights.indices)
+    weights = weights[:, used]
+    kinship = (weights @ index.kinds[used]) @ index.films_of_kinds
+    return (weights @ shared_liking(index, used) + kinship).toarray()
 
 # %% ../nbs/12_likeness.ipynb #1436430a
 def best_liked(
@@ -161,14 +192,7 @@ def best_liked(
     "The k films with the best scores above 0, each film once."
     if allowed is not None:
         scores = np.where(allowed, scores, 0)
-    rows = np.flatnonzero(scores > 0)
-    repeats = len(scores) - int(np.count_nonzero(np.bincount(index.film_of)))
-    enough = min(k + repeats, len(rows))
-    if enough < len(rows):
-        cut = np.partition(scores[rows], -enough)[-enough]
-        rows = rows[scores[rows] >= cut]
-    rows = rows[np.lexsort((index.tie_place[rows], -scores[rows]))]
-    return first_of_each(rows, index.film_of)[:k]
+    return best_first(scores, k, index.tie_place, index.film_of, above=0)
 
 
 def liked_lists(

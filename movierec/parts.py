@@ -187,7 +187,7 @@ def block_arrays(block: Block) -> dict[str, np.ndarray]:
     return {f"features_{block.name}": block.values}
 
 # %% ../nbs/17_parts.ipynb #2c111185
-TASTE_ARRAYS = ("rows", "weights", "solved", "popularity")
+TASTE_ARRAYS = ("rows", "weights", "effects", "popularity")
 
 
 def taste_arrays(taste: TasteModel) -> dict[str, np.ndarray]:
@@ -307,7 +307,7 @@ PARTS = {
     "sparse_indptr": Part("int32 int64", ("movies + 1",), 0),
     "taste_rows": Part("int64", ("predicted",), 0, "movies"),
     "taste_weights": Part("float32", ("learned", "predicted")),
-    "taste_solved": Part("float32", ("content", "content")),
+    "taste_effects": Part("float32", ("learned", "content")),
     "taste_popularity": Part("float32", ("movies",)),
     "taste_factors": Part("float32", ("movies", "factors")),
 }

@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'LIKED', 'round_scores', 'Method', 'cosine_divisor', 'jaccard_divisor', 'cosine_reach', 'no_divisor',
            'side_by_side', 'present_parts', 'compared_blocks', 'column_names', 'join_parts', 'split_vectors',
            'similarity_matrix', 'row_words', 'number_rows', 'distinct_vectors', 'SimilarityIndex', 'build_index',
-           'score_vectors', 'best_films', 'nearest_films', 'score_pairs', 'score_square', 'explain_pair',
+           'score_vectors', 'best_first', 'best_films', 'nearest_films', 'score_pairs', 'score_square', 'explain_pair',
            'telling_columns', 'method_names', 'missing_for', 'possible_methods', 'check_methods']
 
 # %% ../nbs/08_similarity.ipynb #c57687c5
@@ -297,6 +297,25 @@ def score_vectors(
     squares = (flags * flags).sum(1) + (numbers * numbers).sum(1)  # (queries,)
     known = np.outer((flags != 0).sum(1) > 0, index.known)
     return index.method.scores(dots, squares[:, None], index.squares) * known
+
+# %% ../nbs/08_similarity.ipynb #e49fd84f
+def best_first(
+    scores: np.ndarray,  # (films,)
+    k: int,
+    tie_place: np.ndarray,  # (films,) each one's place in the tie order
+    film_of: np.ndarray,  # (films,) a number, the same for entries of one film
+    above: float = -np.inf,  # only scores above it count
+) -> np.ndarray:  # (at most k,) places among these films, the best first
+    "The k best by score, then in the tie order, each film once."
+    n, enough = len(scores), k
+    while True:
+        enough = min(2 * enough + 8, n)
+        cut = np.partition(scores, n - enough)[n - enough] if enough < n else above
+        places = np.flatnonzero((scores >= cut) & (scores > above))
+        order = np.lexsort((tie_place[places], -scores[places]))
+        chosen = first_of_each(places[order], film_of)[:k]
+        if len(chosen) == k or cut <= above:
+            return chosen
 
 # %% ../nbs/08_similarity.ipynb #b7438a89
 def best_films(

@@ -96,7 +96,7 @@ def with_nan(array):
         ("taste_weights", lambda a: a.astype(np.float64), "of the kind float64"),
         ("taste_rows", lambda a: a + 1, "taste_rows"),
         ("taste_popularity", lambda a: a * 2, "ratings.parquet"),
-        ("taste_solved", lambda a: a[:-1], "has the shape"),
+        ("taste_effects", lambda a: a[:-1], "has the shape"),
         ("taste_factors", lambda a: a[:, :-1], "has the shape"),
         ("taste_content_indices", lambda a: a + 1000, "holds numbers from"),
         ("taste_content_indptr", lambda a: a[::-1].copy(), "doesn't rise"),
