@@ -27,7 +27,7 @@ from movierec.likeness import (
     kinship_vectors,
     liked_scores,
 )
-from movierec.parts import taste_arrays
+from movierec.parts import learn_taste, rated_rows, taste_arrays
 from movierec.recommender import Recommender, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
@@ -383,6 +383,50 @@ def test_a_block_of_people_is_ranked_like_each_of_them(seed):
         for i, (rows, found) in enumerate(ranked):
             wanted = rank_by_the_book(scores[i], people, i, k, catalogue, allowed)
             assert rows.tolist() == wanted and found.tolist() == [*scores[i][wanted]]
+
+
+@pytest.fixture(scope="module", params=[(300, 60), (60, 400)])
+def partial(request, dataset, recommender):
+    "A model in which few films have weights, and the others are judged by content."
+    learned, least = request.param
+    few = TasteConfig(max_learned_movies=learned, least_ratings=least)
+    given = recommender.catalogue, dataset.ratings, recommender.features
+    return learn_taste(*given, few, recommender.likeness), given
+
+
+def test_oracle_content_is_what_a_regression_on_all_flags_says(partial):
+    model, (catalogue, ratings, features) = partial
+    c, content = model.config, content_matrix(features)
+    flags = np.hstack([content, smoother_flags(features).toarray()])
+    full = np.hstack([np.ones((len(flags), 1)), flags])
+    known, others = full[model.rows], np.flatnonzero(model.number < 0)
+    ridge = np.diag([0.0] + [c.content_ridge] * flags.shape[1])
+    counts = catalogue.movies["n_ratings"].to_numpy()
+    how_known = (counts[others] + 1) / (counts[model.rows].mean() + 1)
+    smoother = known @ np.linalg.inv(known.T @ known + ridge) @ full[others].T
+    expected = model.weights.astype(float) @ smoother * how_known
+    found = model.effects.astype(float) @ model.content[others].T
+    assert 0 < len(others) < len(full) and np.allclose(found, expected, atol=1e-6)
+
+
+def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommender):
+    model, catalogue = partial[0], recommender.catalogue
+    users, rows, stars = rated_rows(catalogue, dataset.ratings)
+    asked, rng = np.arange(1, 81), np.random.default_rng(0)
+    some = np.isin(users, asked) & (rng.random(len(users)) < (users % 8 + 1) / 8)
+    person = users[some] - 1
+    few = (person % 3 == 0) & (np.arange(len(person)) % 17 > 0)  # leaves newcomers
+    people = People(person[~few], rows[some][~few], stars[some][~few], 80)
+    scores, wider = score_people(model, people), 0
+    for k, genres in ((10, None), (10, ["Documentary"]), (200, None)):
+        allowed = catalogue.allowed(genres)
+        lists = rank_people(model, people, k, catalogue, allowed)
+        for i, (best, found) in enumerate(lists):
+            wanted = rank_by_the_book(scores[i], people, i, k, catalogue, allowed)
+            assert best.tolist() == wanted
+            assert np.allclose(found, scores[i][wanted], 0, 2e-12)
+            wider += (model.number[best] < 0).sum()
+    assert wider  # some films without weights are on these lists
 
 
 def test_contributions_are_additive_for_any_film(recommender):
