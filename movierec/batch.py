@@ -36,6 +36,7 @@ from movierec.files import (
     to_json,
     write_atomically,
 )
+from .likeness import ratings_by
 from .recommender import Recommender, choose, learned, open_recommender
 from .taste import rank_people
 from .titles import check_k
@@ -46,13 +47,8 @@ log = logging.getLogger("movierec.batch")
 # %% ../nbs/22_batch.ipynb #e8d64c5b
 def people_among(rec: Recommender, user_ids: Sequence[int]) -> People:
     "These users of the data, numbered as they stand here. Raises `QueryError`."
-    ratings, ids = learned(rec.ratings), list(user_ids)
-    mine = ratings.filter(pl.col("user_id").is_in(ids))
-    number = dict(zip(ids, range(len(ids)), strict=True))
-    person = mine["user_id"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
-    row_of = rec.catalogue.row_of
-    rows = mine["movie_id"].replace_strict(row_of, return_dtype=pl.Int64).to_numpy()
-    return People(person, rows, mine["rating"].to_numpy(), len(ids))
+    users = np.asarray(user_ids, np.int64)
+    return People(*ratings_by(learned(rec.likeness), users), len(users))
 
 # %% ../nbs/22_batch.ipynb #838df60d
 def join_lists(
@@ -144,7 +140,7 @@ def list_asked(rec: Recommender, kind: str) -> list[int]:
     "The ids of all users, or the rows of all movies. Raises `QueryError`."
     if kind == "movies":
         return list(range(len(rec.movies)))
-    return learned(rec.ratings)["user_id"].unique().sort().to_list()
+    return learned(rec.likeness).users.tolist()
 
 
 def plan_job(

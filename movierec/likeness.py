@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PEOPLE', 'LEAST_RATERS', 'kind_vectors', 'kinship_vectors', 'kinship_names', 'nearest_half', 'LikenessIndex',
-           'build_likeness', 'shared_liking', 'liked_scores', 'liked_sums', 'best_liked', 'liked_lists',
+           'build_likeness', 'ratings_by', 'shared_liking', 'liked_scores', 'liked_sums', 'best_liked', 'liked_lists',
            'LikedNeighbours', 'build_liked_neighbours', 'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings',
            'explain_liked']
 
@@ -74,6 +74,7 @@ class LikenessIndex:
 
     by_film: Any  # csr (movies, people) float32 stars
     by_person: Any  # csr (people, movies) float32 stars
+    users: np.ndarray  # (people,) int64 the number of each, rising
     kinds: Any  # csr (movies, columns) float64, from kinship_vectors
     tie_place: np.ndarray  # (movies,) each film's place in the tie order
     film_of: np.ndarray  # (movies,) a number, the same for entries of one film
@@ -137,8 +138,23 @@ def build_likeness(
     where = rows.astype(np.int32), person.astype(np.int32)
     by_film = csr_array((stars, where), shape)
     by_person = csr_array((stars, where[::-1]), shape[::-1])
-    both = by_film, by_person, csr_array(kinds)
-    return LikenessIndex(*both, tie_place, film_of, config, grades)
+    for table in (by_film, by_person):
+        table.sort_indices()  # the same in whichever order the ratings come
+    parts = by_film, by_person, numbers, csr_array(kinds)
+    return LikenessIndex(*parts, tie_place, film_of, config, grades)
+
+
+def ratings_by(
+    index: LikenessIndex,
+    users: np.ndarray,  # (users,) numbers; who is not there has rated nothing
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # places among `users`, rows, stars
+    "What some users have rated; (ratings,) each."
+    place = np.searchsorted(index.users, users)
+    there = np.flatnonzero(place < len(index.users))
+    there = there[index.users[place[there]] == users[there]]
+    theirs = index.by_person[place[there]]
+    who = np.repeat(there, np.diff(theirs.indptr))
+    return who, theirs.indices.astype(np.int64), theirs.data.astype(np.float64)
 
 # %% ../nbs/12_likeness.ipynb #5329e881
 def shared_liking(

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Rated', 'SPARSE', 'TASTE_ARRAYS', 'Weight', 'ANY_NUMBERS', 'PARTS', 'rated_rows', 'learn_likeness', 'learn_taste',
            'make_neighbours', 'index_films', 'make_parts', 'sparse_arrays', 'block_arrays', 'taste_arrays',
-           'part_arrays', 'write_parts', 'BlockRecord', 'RecommenderRecord', 'describe_block', 'describe_parts', 'Part',
-           'find_misfit', 'misfit', 'read_array', 'read_sparse', 'record_of', 'check_counts', 'read_block',
-           'read_catalogue', 'check_features', 'read_ratings', 'read_taste', 'read_neighbours', 'read_parts']
+           'part_arrays', 'rating_table', 'write_parts', 'BlockRecord', 'RecommenderRecord', 'describe_block',
+           'describe_parts', 'Part', 'find_misfit', 'misfit', 'read_array', 'read_sparse', 'record_of', 'check_counts',
+           'read_block', 'read_catalogue', 'check_features', 'read_ratings', 'read_taste', 'read_neighbours',
+           'read_parts']
 
 # %% ../nbs/17_parts.ipynb #221f7cb9
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ from movierec.likeness import (
     build_liked_neighbours,
     build_likeness,
     kinship_vectors,
+    ratings_by,
 )
 from .map import map_positions
 from movierec.neighbours import (
@@ -168,7 +170,6 @@ def make_parts(
         "positions": map_positions(features["genres"].values, catalogue.order),
         "likeness": alike,
         "taste": learned,
-        "ratings": known,
     }
 
 # %% ../nbs/17_parts.ipynb #6567b9e4
@@ -204,7 +205,7 @@ def part_arrays(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for block in parts["features"].used_in("similarity"):
         arrays |= block_arrays(block)
     arrays |= {f"neighbours_{m}": n.lists for m, n in parts["neighbours"].items()}
-    if parts["taste"] is not None and parts["ratings"] is not None:
+    if parts["taste"] is not None:
         arrays |= taste_arrays(parts["taste"])
     if strange := [name for name, a in arrays.items() if not np.isfinite(a).all()]:
         raise ArtifactError(
@@ -214,13 +215,25 @@ def part_arrays(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def rating_table(
+    likeness: LikenessIndex,
+    movie_ids: pl.Series,  # (movies,)
+) -> pl.DataFrame:  # (ratings, 3): user_id, movie_id, rating
+    "The ratings, by user and row; stars to six decimals."
+    users, rows, stars = ratings_by(likeness, likeness.users)
+    columns = likeness.users[users], movie_ids.to_numpy()[rows], stars.round(6)
+    names = ("user_id", "movie_id", "rating")
+    return pl.DataFrame(dict(zip(names, columns, strict=True)))
+
+
 def write_parts(parts: Mapping[str, Any], folder: Path) -> None:
     "Write the files that `read_parts` reads. Raises `ArtifactError` if not finite."
     for name, array in part_arrays(parts).items():
         write_array(array, folder / f"{name}.npy")
     write_table(parts["catalogue"].movies, folder / "movies.parquet")
-    if parts["taste"] is not None and parts["ratings"] is not None:
-        write_table(parts["ratings"], folder / "ratings.parquet")
+    if parts["likeness"] is not None:
+        given = rating_table(parts["likeness"], parts["catalogue"].movies["movie_id"])
+        write_table(given, folder / "ratings.parquet")
 
 # %% ../nbs/17_parts.ipynb #cb3ab120
 Weight = Annotated[Number, Field(ge=0, le=100)]
@@ -436,7 +449,7 @@ def read_ratings(
     features: Features,
     config: LikenessConfig,
     grades: tuple[float, ...],
-) -> tuple[pl.DataFrame, LikenessIndex]:
+) -> LikenessIndex:
     "The ratings of a version, and what they say. Raises `ArtifactError`."
     name, ratings = "ratings.parquet", artifact.table("ratings.parquet")
     expected = {"user_id": pl.Int64, "movie_id": pl.Int64, "rating": pl.Float64}
@@ -452,7 +465,7 @@ def read_ratings(
     counts = catalogue.movies["n_ratings"].to_numpy()
     if not np.array_equal(np.diff(alike.by_film.indptr), counts):
         raise misfit(artifact, name, "disagrees with n_ratings in movies.parquet")
-    return ratings, alike
+    return alike
 
 # %% ../nbs/17_parts.ipynb #575e3c39
 def read_taste(
@@ -520,12 +533,12 @@ def read_parts(artifact: Artifact) -> dict[str, Any]:
     blocks = [read_block(artifact, block, n_movies) for block in about.blocks]
     features = Features((*blocks, *rebuild_names(catalogue.movies, about.names)))
     check_features(artifact, features, catalogue)
-    ratings = alike = taste = None
+    alike = taste = None
     if about.taste is not None and about.likeness is not None:
         settings = about.likeness, about.taste.grades
-        ratings, alike = read_ratings(artifact, catalogue, features, *settings)
+        alike = read_ratings(artifact, catalogue, features, *settings)
         taste = read_taste(artifact, about.taste, alike)
-    check_counts(artifact, n_movies, 0 if ratings is None else len(ratings))
+    check_counts(artifact, n_movies, 0 if alike is None else alike.by_film.nnz)
     methods, default = about.methods, about.default_method
     if default not in methods or len(set(methods)) < len(methods):
         wrong = f"has the methods {methods} and the default {default!r}"
@@ -538,6 +551,5 @@ def read_parts(artifact: Artifact) -> dict[str, Any]:
         "positions": read_array(artifact, "positions", {"movies": n_movies}),
         "likeness": alike,
         "taste": taste,
-        "ratings": ratings,
         "version": artifact.version,
     }

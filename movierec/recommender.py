@@ -47,6 +47,7 @@ from movierec.likeness import (
     count_both,
     explain_liked,
     kinship_names,
+    ratings_by,
     why_liked,
 )
 from .neighbours import Neighbours
@@ -231,19 +232,25 @@ class UserNotFound(QueryError):
     "Nobody with this id is among those that the recommender has learned from."
 
 # %% ../nbs/18_recommender.ipynb #0aeabcbe
-def ratings_of_user(ratings: pl.DataFrame | None, user_id: Any) -> dict[int, float]:
+def ratings_of_user(
+    likeness: LikenessIndex | None,
+    movie_ids: pl.Series,  # (movies,)
+    user_id: Any,
+) -> dict[int, float]:
     "What a user has rated, by movie id. Raises `UserNotFound` or `QueryError`."
-    ratings = learned(ratings)
-    users = ratings["user_id"].unique().sort()
+    index, rows, stars = learned(likeness), np.array([], np.int64), np.array([])
+    users = index.users if len(index.users) else np.array([0])
     number = isinstance(user_id, (int, np.integer)) and not isinstance(user_id, bool)
-    if not number or user_id not in users.to_list():
+    if number and users[0] <= user_id <= users[-1]:
+        _, rows, stars = ratings_by(index, np.array([user_id]))
+    if not len(rows):
         raise UserNotFound(
             f"there is no user {show_value(user_id)}; expected a number from "
             f"{users[0]} to {users[-1]}",
             "user_id",
         )
-    of_user = ratings.filter(pl.col("user_id") == user_id)
-    return dict(of_user.select("movie_id", "rating").iter_rows())
+    ids = movie_ids.to_numpy()[rows]
+    return dict(zip(ids.tolist(), stars.round(6).tolist(), strict=True))
 
 # %% ../nbs/18_recommender.ipynb #b8ca2ffe
 @dataclass(frozen=True, eq=False)
@@ -257,7 +264,6 @@ class Recommender:
     positions: np.ndarray  # (movies, 2) float32, on the map of the films
     likeness: LikenessIndex | None = None  # None if there were no ratings
     taste: TasteModel | None = None  # None if there were no ratings to learn from
-    ratings: pl.DataFrame | None = None  # user_id, movie_id, rating
     version: str = "unsaved"
 
     @classmethod
@@ -345,7 +351,7 @@ class Recommender:
 
     def ratings_of(self, user_id: int) -> dict[int, float]:
         "What a user it has learned from rated, by movie id. Raises `UserNotFound`."
-        return ratings_of_user(self.ratings, user_id)
+        return ratings_of_user(self.likeness, self.movies["movie_id"], user_id)
 
     def recommend_for_user(self, user_id: int, k: int = 10, **options: Any) -> Results:
         "As `recommend`, with its options, for a user that it has learned from."

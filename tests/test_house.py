@@ -18,6 +18,7 @@ LONG = {
     "titles.TitleIndex": "a value: properties of one line",
     "catalogue.Catalogue": "a value: properties of one line",
     "similarity.SimilarityIndex": "a value: properties of one line",
+    "likeness.LikenessIndex": "a value: properties of a few lines",
 }
 SHARED = {"log"}  # names that mean the same in every module
 

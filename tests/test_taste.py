@@ -395,7 +395,7 @@ def partial(request, dataset, recommender):
 
 
 def test_oracle_content_is_what_a_regression_on_all_flags_says(partial):
-    model, (catalogue, ratings, features) = partial
+    model, (catalogue, _, features) = partial
     c, content = model.config, content_matrix(features)
     flags = np.hstack([content, smoother_flags(features).toarray()])
     full = np.hstack([np.ones((len(flags), 1)), flags])
