@@ -513,6 +513,13 @@ class Catalogue:
         return {row: [i for i in rows if i != row] for rows in several for row in rows}
 
     @cached_property
+    def is_double(self) -> np.ndarray:
+        "(movies,) bool: which stand more than once."
+        mask = np.zeros(len(self.movies), bool)
+        mask[list(self.doubles)] = True
+        return mask
+
+    @cached_property
     def has_genre(self) -> dict[str, np.ndarray]:
         "For each genre, which movies have it: (movies,) bool."
         names = self.movies["genres"]

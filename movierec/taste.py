@@ -520,7 +520,7 @@ def reach_of_others(model: TasteModel, profiles: Profiles) -> np.ndarray:
 def rated_entries(people: People, catalogue: Catalogue) -> tuple[Any, Any]:
     "Who has rated which film, with all entries of it: two columns, people and rows."
     doubles = catalogue.doubles
-    several = np.flatnonzero(np.isin(people.rows, list(doubles)))
+    several = np.flatnonzero(catalogue.is_double[people.rows])
     more = [
         (people.person[i], other) for i in several for other in doubles[people.rows[i]]
     ]
@@ -534,15 +534,14 @@ RankedFilms = list[tuple[np.ndarray, np.ndarray]]  # of each person: rows and sc
 def best_of_each(
     scores: np.ndarray,  # (people, films), changed
     films: np.ndarray,  # (films,) rows
-    seen: tuple[np.ndarray, np.ndarray],  # whose line, and which row
+    seen: tuple[np.ndarray, np.ndarray],  # line and column of each; -1: not among these
     k: int,
     catalogue: Catalogue,
     allowed: np.ndarray | None,  # (movies,) bool; None allows all
 ) -> RankedFilms:
     "The k best of these films for each person, without what somebody has seen."
-    line, column = seen[0], number_among(films, len(catalogue.movies))[seen[1]]
-    some = (line >= 0) & (column >= 0)
-    scores[line[some], column[some]] = -np.inf
+    line, column = (places[(seen[0] >= 0) & (seen[1] >= 0)] for places in seen)
+    scores[line, column] = -np.inf
     if allowed is not None:
         scores[:, ~allowed[films]] = -np.inf
     decides = catalogue.tie_place[films], catalogue.film_of[films]
@@ -560,12 +559,16 @@ def rank_people(
     allowed: np.ndarray | None = None,  # (movies,) bool; None allows all
 ) -> RankedFilms:  # the best first
     "The k best films for each person, of those that they have not rated."
-    profiles, rated = make_profiles(model, people), rated_entries(people, catalogue)
+    profiles, (person, rows) = (
+        make_profiles(model, people),
+        rated_entries(people, catalogue),
+    )
     asked, every = (k, catalogue, allowed), np.arange(len(model.popularity))
     found: RankedFilms = [(every[:0], np.zeros(0))] * people.n
 
     def rank(who: np.ndarray, films: np.ndarray, scores: np.ndarray) -> None:
-        seen = number_among(who, people.n)[rated[0]], rated[1]
+        column = rows if films is every else model.number[rows]
+        seen = number_among(who, people.n)[person], column
         lists = best_of_each(scores, films, seen, *asked)
         for i, best in zip(who.tolist(), lists, strict=True):
             found[i] = best
