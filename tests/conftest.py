@@ -1,7 +1,9 @@
 """What all tests share: MovieLens 100k as the project has it, and a version trained
 from it."""
 
+import fcntl
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -34,23 +36,49 @@ UNMEASURED = {
 }
 
 
+def make_once(factory, name, make):
+    """The bytes that `make` gives, made once for all processes of a run: by the first
+    that asks, while the others wait for it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            content = make()
+            path.write_bytes(content)
+    return path.read_bytes()
+
+
 @pytest.fixture(scope="session")
-def dataset():
+def dataset(tmp_path_factory):
     "MovieLens 100k, with who made the films."
+    config = load_config()
     try:
-        return read_dataset(load_config())
+        made = make_once(
+            tmp_path_factory, "dataset", lambda: pickle.dumps(read_dataset(config))
+        )
     except DataError as error:
         pytest.exit(
             f"{error}\nThe tests need MovieLens 100k: "
             "run 'make test', or 'movierec fetch' first.",
             returncode=2,
         )
+    return pickle.loads(made)
 
 
 @pytest.fixture(scope="session")
-def recommender(dataset):
+def recommender(dataset, tmp_path_factory):
     "A recommender for it, in memory."
-    return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
+    tables = dataset.movies, dataset.ratings, dataset.genres
+    return pickle.loads(
+        make_once(
+            tmp_path_factory,
+            "recommender",
+            lambda: pickle.dumps(Recommender.from_tables(*tables)),
+        )
+    )
 
 
 def save_version(root, version, recommender, **about):
