@@ -27,6 +27,14 @@ from movierec.recommender import (
     write_recommender,
 )
 
+# On how many of the five folds of MovieLens 100k models are measured; FOLDS=5: on all,
+# as the chapters do.
+FOLDS = int(os.environ.get("FOLDS") or 1)
+
+# Settings of taste that are learned quickly, where its lists are not what is asked for.
+QUICK = {"max_learned_movies": 50, "factors": 2, "sweeps": 1}
+QUICK_VARIABLES = {f"MOVIEREC_TASTE__{k.upper()}": str(v) for k, v in QUICK.items()}
+
 # For processes that are killed or have no room on the disk: what measures coverage
 # would be hit as well.
 UNMEASURED = {

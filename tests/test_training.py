@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import faults
 import pytest
 from click.testing import CliRunner
 from conftest import UNMEASURED
@@ -18,17 +19,25 @@ from movierec.artifacts import latest, seal, versions
 from movierec.cli import main
 from movierec.config import load_config, show_value
 from movierec.files import lock
-from movierec.recommender import Recommender
+from movierec.recommender import Recommender, write_recommender
 
 MOVIEREC = Path(sys.executable).with_name("movierec")
 
 
+HUNDRED_THOUSAND = {"MOVIEREC_DATA__DIR": str(load_config().data_dir)}
+
+
+def variables_of(folder):
+    "The variables that make `folder` home, with sixty films that are made up."
+    if not (folder / "made-up").exists():
+        faults.write_movielens(folder / "made-up")
+    names = {"HOME": folder, "DATA__DIR": folder / "made-up"}
+    return {f"MOVIEREC_{name}": str(path) for name, path in names.items()}
+
+
 def command(folder, *arguments, limit=None, **environment):
-    "Run `movierec` with `folder` as home, on the project's data."
-    variables = {
-        "MOVIEREC_HOME": str(folder),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    } | environment
+    "Run `movierec` with `folder` as home."
+    variables = variables_of(folder) | environment
     return subprocess.run(
         [MOVIEREC, *arguments],
         cwd=folder,
@@ -81,6 +90,17 @@ def test_two_processes_train_the_same_bytes(tmp_path):
     first, second = (contents(twin / "artifacts") for twin in twins)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_another_process_learns_the_same_of_movielens(recommender, tmp_path):
+    variables = {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "2"} | HUNDRED_THOUSAND
+    done = command(tmp_path, "train", **variables)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "mine").mkdir()
+    write_recommender(recommender, tmp_path / "mine")
+    mine, its = contents(tmp_path / "mine"), contents(tmp_path / "artifacts" / "v1.0.0")
+    assert {"taste_weights.npy", "neighbours_liked.npy", "positions.npy"} <= mine.keys()
+    assert mine == {name: its.get(name) for name in mine}
 
 
 def test_only_the_time_of_creation_differs(home, tmp_path):
@@ -157,7 +177,7 @@ def test_what_make_serve_says_trains_an_older_format_anew_under_the_next_name(
     assert "v1.0.0 has format 4" in told and "Training v1.0.1 instead." in told
     assert contents(root / "v1.0.0") == before
     assert (versions(root), latest(root)) == (["v1.0.0", "v1.0.1"], "v1.0.1")
-    assert "Copycat" in command(of_last_year, "similar", "Fargo").stdout
+    assert "Film 3" in command(of_last_year, "similar", "id:5", "-k", "100").stdout
     again = command(of_last_year, "train", "--if-needed", "--json")
     assert json.loads(again.stdout)["trained"] is False
 
@@ -185,9 +205,10 @@ def test_a_wrong_method_in_the_settings_is_refused_before_anything_is_done(tmp_p
 
 def test_a_full_disk_leaves_the_old_version_in_use(copy):
     before = contents(copy / "artifacts")
+    largest = max(map(len, before.values())) // 2
 
     def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
     done = command(copy, "train", "--version", "v1.0.1", limit=small_files_only)
     assert done.returncode == 1
@@ -202,13 +223,9 @@ def test_a_full_disk_leaves_the_old_version_in_use(copy):
 
 def test_killed_while_training_leaves_the_old_version_in_use(copy):
     before = contents(copy / "artifacts")
-    variables = {
-        "MOVIEREC_HOME": str(copy),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    }
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # of many films, so that it writes for long enough
         [MOVIEREC, "train", "--version", "v1.0.1"],
-        env=UNMEASURED | variables,
+        env=UNMEASURED | variables_of(copy) | HUNDRED_THOUSAND,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -235,10 +252,7 @@ def test_killed_while_training_leaves_the_old_version_in_use(copy):
 
 
 def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
-    variables = os.environ | {
-        "MOVIEREC_HOME": str(tmp_path),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    }
+    variables = os.environ | variables_of(tmp_path)
     both = [
         subprocess.Popen(
             [MOVIEREC, "train"], env=variables, stderr=subprocess.PIPE, text=True
@@ -313,13 +327,15 @@ def test_a_source_date_epoch_that_is_no_second_is_refused_before_anything_is_don
     ],
 )
 def test_what_a_person_sees_who_made_a_mistake(
-    tmp_path, arguments, environment, status, message
+    tmp_path, arguments, environment, status, message, monkeypatch
 ):
     (tmp_path / "a_file").touch()
-    done = command(tmp_path, *arguments, **environment)
-    assert (done.returncode, done.stdout) == (status, "")
+    monkeypatch.chdir(tmp_path)
+    given = {"env": variables_of(tmp_path) | environment, "prog_name": "movierec"}
+    done = CliRunner().invoke(main, arguments, **given)
+    assert (done.exit_code, done.stdout) == (status, "")
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert isinstance(done.exception, SystemExit)  # which shows no traceback
 
 
 def test_no_data_and_no_network(tmp_path):
