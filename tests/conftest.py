@@ -60,6 +60,17 @@ def make_once(factory, name, make):
     return path.read_bytes()
 
 
+# The files that take longest, first: else one process is left with one of them.
+LONGEST = ["browser", "browser_for_you", "evaluation", "training", "deploy", "wheel"]
+LONGEST += ["browser_map", "schema", "web", "batch", "watching", "seams", "taste"]
+
+
+def pytest_collection_modifyitems(items):
+    "Put them first; the rest stay in their order."
+    place = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.module.__name__, len(place)))
+
+
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     "MovieLens 100k, with who made the films."
@@ -241,8 +252,8 @@ def open_page(browser, server):
 
 
 def open_quietly(page, path, seconds=0.1):
-    """Open a page and wait until it has asked for nothing for a while; the browser's own
-    'networkidle' waits for five times as long."""
+    """Open a page and wait until it asks for nothing any more, for a while; the
+    browser's own 'networkidle' waits for five times as long."""
     asked, quiet = set(), 0
     page.on("request", asked.add)
     for ended in ("requestfinished", "requestfailed"):
