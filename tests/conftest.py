@@ -267,6 +267,16 @@ def open_quietly(page, path, seconds=0.1):
     page.remove_listener("request", asked.add)
 
 
+def find_faults(page, *tags):
+    """What axe finds wrong with a page, as text; with tags, by its rules with one of
+    them alone. It is not asked what is right, which would take half as long again."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    rules = {"runOnly": list(tags)} if tags else {}
+    found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
+    return found.generate_report() if found.violations_count else ""
+
+
 # What moves while a page is used; the entries after an input counted, too
 WATCH_SHIFTS = """
 window.shifts = []

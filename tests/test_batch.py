@@ -290,8 +290,8 @@ def test_a_part_that_is_not_as_it_was_written_is_made_anew_and_that_is_said(
         (out / name).write_bytes(content)
     (out / first).unlink()
     os.mkfifo(out / first)  # whoever opens it waits for ever
-    done = batch(trained_root, out, "--size", "20", "--json")
-    assert done.exit_code == 0 and json.loads(done.stdout)["there_already"] == 42
+    done = batch_apart(trained_root, out, "--size", "20", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["there_already"] == 42
     told = [line.split(" ", 1) for line in done.stderr.splitlines()]
     assert [name for name, _ in told] == [
         f"out/{name}"

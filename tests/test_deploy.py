@@ -20,7 +20,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import QUICK, save_version
+from faults import no_longer_than
 
 from movierec import cli, serving
 from movierec.config import TasteConfig
@@ -487,6 +489,14 @@ def serve(*options, before="", **variables):
     return done.returncode, done.stderr
 
 
+def refused(*options):
+    "The same in this process, for what is refused before anything is started."
+    with no_longer_than(60):
+        done = CliRunner().invoke(cli.main, ["serve", *options])
+    assert isinstance(done.exception, SystemExit), done
+    return done.exit_code, done.stderr
+
+
 def test_what_keeps_the_server_from_starting_is_said(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -497,16 +507,16 @@ def test_what_keeps_the_server_from_starting_is_said(tmp_path):
         status, said = serve("--port", taken, "--host", "localhost")
         assert status == 2 and "is taken" in said
     for host in ("no.such.host.invalid", "x" * 300, "192.0.2.1", ""):
-        status, said = serve("--host", host)
+        status, said = refused("--host", host)
         assert status == 2 and "--host" in said and "0.0.0.0" in said, (host, said)
     for port in ("0", "65536", "http"):
-        status, said = serve("--port", port)
+        status, said = refused("--port", port)
         assert status == 2 and "--port" in said
-    status, said = serve("--workers", "0")
+    status, said = refused("--workers", "0")
     assert status == 2 and "--workers" in said
     status, said = serve(before="ulimit -n 200")
     assert status == 1 and "only 200 files may be open" in said and "ulimit -n" in said
-    status, said = serve("--config", str(tmp_path / "nowhere.yaml"))
+    status, said = refused("--config", str(tmp_path / "nowhere.yaml"))
     assert status == 1 and "nowhere.yaml can't be read" in said
     file = tmp_path / "file"
     file.touch()
