@@ -255,16 +255,19 @@ def open_quietly(page, path, seconds=0.1):
     """Open a page and wait until it asks for nothing any more, for a while; the
     browser's own 'networkidle' waits for five times as long."""
     asked, quiet = set(), 0
-    page.on("request", asked.add)
-    for ended in ("requestfinished", "requestfailed"):
-        page.on(ended, asked.discard)
+    listeners = {
+        "request": lambda request: asked.add(request),
+        "requestfinished": lambda request: asked.discard(request),
+        "requestfailed": lambda request: asked.discard(request),
+    }
+    for name, listener in listeners.items():
+        page.on(name, listener)
     page.goto(path)
     while quiet < 2:
         page.wait_for_timeout(500 * seconds)
         quiet = 0 if asked else quiet + 1
-    for name in ("requestfinished", "requestfailed"):
-        page.remove_listener(name, asked.discard)
-    page.remove_listener("request", asked.add)
+    for name, listener in listeners.items():
+        page.remove_listener(name, listener)
 
 
 def find_faults(page, *tags):
