@@ -60,11 +60,13 @@ model: $(VENV)/.dev
 # Two notebooks, or two files of tests, run side by side: one thread each, or they wait for each other.
 test outputs: export OMP_NUM_THREADS = 1
 test outputs: export OPENBLAS_NUM_THREADS = 1
+# Many tests start Python anew, which compiles what it does not find compiled.
+test: export PYTHONDONTWRITEBYTECODE =
 
 test: model ## run every notebook and every test
 	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
 	@rm -f .coverage .coverage.*

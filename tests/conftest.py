@@ -1,7 +1,9 @@
 """What all tests share: MovieLens 100k as the project has it, and a version trained
 from it."""
 
+import fcntl
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -25,6 +27,15 @@ from movierec.recommender import (
     write_recommender,
 )
 
+# The folds of MovieLens 100k that models are measured on; with FOLDS=all on all five,
+# as the chapters do.
+ALL_FOLDS = os.environ.get("FOLDS") == "all"
+FOLDS = slice(5) if ALL_FOLDS else slice(1, 2)
+
+# Settings of taste that are learned quickly, where its lists are not what is asked for.
+QUICK = {"max_learned_movies": 50, "factors": 2, "sweeps": 1}
+QUICK_VARIABLES = {f"MOVIEREC_TASTE__{k.upper()}": str(v) for k, v in QUICK.items()}
+
 # For processes that are killed or have no room on the disk: what measures coverage
 # would be hit as well.
 UNMEASURED = {
@@ -34,23 +45,60 @@ UNMEASURED = {
 }
 
 
+def make_once(factory, name, make):
+    """The bytes that `make` gives, made once for all processes of a run: by the first
+    that asks, while the others wait for it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            content = make()
+            path.write_bytes(content)
+    return path.read_bytes()
+
+
+# The files that take longest, first: else one process is left with one of them.
+LONGEST = ["browser", "browser_for_you", "evaluation", "training", "deploy", "wheel"]
+LONGEST += ["browser_map", "schema", "web", "batch", "watching", "seams", "taste"]
+
+
+def pytest_collection_modifyitems(items):
+    "Put them first; the rest stay in their order."
+    place = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.module.__name__, len(place)))
+
+
 @pytest.fixture(scope="session")
-def dataset():
+def dataset(tmp_path_factory):
     "MovieLens 100k, with who made the films."
+    config = load_config()
     try:
-        return read_dataset(load_config())
+        made = make_once(
+            tmp_path_factory, "dataset", lambda: pickle.dumps(read_dataset(config))
+        )
     except DataError as error:
         pytest.exit(
             f"{error}\nThe tests need MovieLens 100k: "
             "run 'make test', or 'movierec fetch' first.",
             returncode=2,
         )
+    return pickle.loads(made)
 
 
 @pytest.fixture(scope="session")
-def recommender(dataset):
+def recommender(dataset, tmp_path_factory):
     "A recommender for it, in memory."
-    return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
+    tables = dataset.movies, dataset.ratings, dataset.genres
+    return pickle.loads(
+        make_once(
+            tmp_path_factory,
+            "recommender",
+            lambda: pickle.dumps(Recommender.from_tables(*tables)),
+        )
+    )
 
 
 def save_version(root, version, recommender, **about):
@@ -201,6 +249,35 @@ def open_page(browser, server):
         context.close()
     assert not trouble
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(server).netloc}
+
+
+def open_quietly(page, path, seconds=0.1):
+    """Open a page and wait until it asks for nothing any more, for a while; the
+    browser's own 'networkidle' waits for five times as long."""
+    asked, quiet = set(), 0
+    listeners = {
+        "request": lambda request: asked.add(request),
+        "requestfinished": lambda request: asked.discard(request),
+        "requestfailed": lambda request: asked.discard(request),
+    }
+    for name, listener in listeners.items():
+        page.on(name, listener)
+    page.goto(path)
+    while quiet < 2:
+        page.wait_for_timeout(500 * seconds)
+        quiet = 0 if asked else quiet + 1
+    for name, listener in listeners.items():
+        page.remove_listener(name, listener)
+
+
+def find_faults(page, *tags):
+    """What axe finds wrong with a page, as text; with tags, by its rules with one of
+    them alone. It is not asked what is right, which would take half as long again."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    rules = {"runOnly": list(tags)} if tags else {}
+    found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
+    return found.generate_report() if found.violations_count else ""
 
 
 # What moves while a page is used; the entries after an input counted, too

@@ -75,7 +75,7 @@ def small_dataset(n_movies=60, n_users=40):
 
 def train_small(root):
     "A version v1.0.0 of these films, as training writes it, in use."
-    config = load_config(model={"dir": str(root)})
+    config = load_config(model={"dir": str(root)}, taste={"factors": 4, "sweeps": 1})
     write_version(small_dataset(), config, no_progress)
     set_latest(root, "v1.0.0")
 

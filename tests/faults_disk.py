@@ -60,7 +60,7 @@ def settings(home):
         data={"dir": home / "data", "verify": False, "makers": False},
         model={"dir": home / "artifacts"},
         similarity={"methods": ["cosine", "jaccard", "liked"]},
-        taste={"factors": 4, "least_ratings": 1},
+        taste={"factors": 4, "sweeps": 1, "least_ratings": 1},
     )
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faults
 import numpy as np
 import polars as pl
 import pytest
@@ -37,7 +38,7 @@ from movierec.artifacts import (
     versions,
     write_table,
 )
-from movierec.config import VERSION_PATTERN, ConfigError, load_config
+from movierec.config import VERSION_PATTERN, ConfigError, TasteConfig, load_config
 from movierec.recommender import (
     Recommender,
     describe_recommender,
@@ -61,12 +62,19 @@ def an_array(root):
     return next(name for name in read_by_load(root) if name.endswith(".npy"))
 
 
+@pytest.fixture(scope="module")
+def small():
+    "A recommender of made-up films, which has all the files that any has."
+    data, taste = faults.small_dataset(), TasteConfig(factors=4, sweeps=1)
+    return Recommender.from_tables(data.movies, data.ratings, data.genres, taste=taste)
+
+
 @pytest.fixture
-def copy(recommender, tmp_path):
+def copy(small, tmp_path):
     "A version in use, to be damaged: a recommender, and an export that is never read."
 
     def write(folder):
-        write_recommender(recommender, folder)
+        write_recommender(small, folder)
         (folder / "exports").mkdir()
         (folder / "exports" / "scaler.pkl").write_bytes(pickle.dumps({"scale": 0.1}))
 
@@ -74,7 +82,7 @@ def copy(recommender, tmp_path):
         tmp_path / "artifacts",
         "v1.0.0",
         write,
-        {"recommender": describe_recommender(recommender)},
+        {"recommender": describe_recommender(small)},
     )
     set_latest(tmp_path / "artifacts", "v1.0.0")
     return tmp_path / "artifacts"
@@ -151,8 +159,13 @@ def test_damaged_metadata_is_refused_by_name(what, copy):
         Recommender.load(root=copy)
 
 
-def test_metadata_with_any_one_bit_flipped_is_refused(copy):
-    content = (copy / latest(copy) / METADATA).read_bytes()
+def test_metadata_with_any_one_bit_flipped_is_refused(small, tmp_path):
+    told = {
+        "taste": describe_recommender(small)["taste"],
+        "title": "Mis\xe9rables, Les",
+    }
+    save(tmp_path, "v1.0.0", write_two, {"recommender": told})
+    content = (tmp_path / "v1.0.0" / METADATA).read_bytes()
     open_seal(content, Path("v1.0.0"))
     accepted = []
     for bit in range(8 * len(content)):

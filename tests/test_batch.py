@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from conftest import UNMEASURED, save_version
 from threadpoolctl import threadpool_info
 
@@ -28,6 +29,7 @@ from movierec.batch import (
     similar_movies,
     write_part,
 )
+from movierec.cli import main
 from movierec.files import lock
 from movierec.recommender import Recommender
 
@@ -43,8 +45,17 @@ def command(root, out, *options, before=""):
     }
 
 
-def batch(root, out, *options, before=""):
-    "Run `movierec batch` to its end."
+def batch(root, out, *options):
+    "Run `movierec batch` to its end, in this process."
+    variables = {"MOVIEREC_MODEL__DIR": str(root), "MOVIEREC_HOME": str(root.parent)}
+    given = {"env": variables, "prog_name": "movierec"}
+    done = CliRunner().invoke(main, ["batch", "--out", str(out), *options], **given)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done
+    return done
+
+
+def batch_apart(root, out, *options, before=""):
+    "Run it in a process of its own."
     arguments, environment = command(root, out, *options, before=before)
     return subprocess.run(
         arguments, env=environment, capture_output=True, text=True, timeout=120
@@ -85,7 +96,7 @@ def wait_for(condition, seconds=60):
 def whole(trained_root, tmp_path_factory):
     "What an undisturbed run writes, 20 users in a file."
     out = tmp_path_factory.mktemp("batch") / "whole"
-    done = batch(trained_root, out, "--size", "20", "--json")
+    done = batch_apart(trained_root, out, "--size", "20", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "folder": str(out),
@@ -215,7 +226,7 @@ def test_a_full_disk_is_said_and_what_is_there_stays(
 ):
     before = some_of(whole, tmp_path / "out", n_parts)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-    full = batch(trained_root, tmp_path / "out", "--size", "20", before=limit)
+    full = batch_apart(trained_root, tmp_path / "out", "--size", "20", before=limit)
     part = tmp_path / "out" / f"part-{n_parts:05}.parquet"
     assert full.returncode == 1
     assert (
@@ -223,13 +234,13 @@ def test_a_full_disk_is_said_and_what_is_there_stays(
         == f"Error: {part} can't be written: File too large. What is there stays.\n"
     )
     assert contents(tmp_path / "out") == before
-    assert batch(trained_root, tmp_path / "out", "--size", "20").returncode == 0
+    assert batch(trained_root, tmp_path / "out", "--size", "20").exit_code == 0
     assert contents(tmp_path / "out") == whole
 
 
 def test_a_disk_without_room_for_the_job_itself(trained_root, tmp_path):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10));"
-    full = batch(trained_root, tmp_path / "out", before=limit)
+    full = batch_apart(trained_root, tmp_path / "out", before=limit)
     assert (
         full.returncode == 1
         and f"{tmp_path / 'out'} can't be used: File too large" in full.stderr
@@ -266,7 +277,7 @@ def test_a_part_that_is_not_as_it_was_written_is_made_anew_and_that_is_said(
     out, (first, second) = tmp_path / "out", sorted(whole)[1:3]
     some_of(whole, out, 48)
     other = tmp_path / "other"
-    assert batch(trained_root, other, "--size", "20", "-k", "3").returncode == 0
+    assert batch(trained_root, other, "--size", "20", "-k", "3").exit_code == 0
     flipped = bytearray(whole[second])
     flipped[len(flipped) // 2] ^= 1
     for name, content in {
@@ -279,7 +290,7 @@ def test_a_part_that_is_not_as_it_was_written_is_made_anew_and_that_is_said(
         (out / name).write_bytes(content)
     (out / first).unlink()
     os.mkfifo(out / first)  # whoever opens it waits for ever
-    done = batch(trained_root, out, "--size", "20", "--json")
+    done = batch_apart(trained_root, out, "--size", "20", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["there_already"] == 42
     told = [line.split(" ", 1) for line in done.stderr.splitlines()]
     assert [name for name, _ in told] == [
@@ -337,7 +348,7 @@ def test_a_job_of_a_program_from_before_the_digests_is_left_alone_and_named(
     (out / "batch.json").write_bytes(json.dumps(job).encode())
     before = contents(out)
     done = batch(trained_root, out, "--size", "20")
-    assert done.returncode == 1 and contents(out) == before
+    assert done.exit_code == 1 and contents(out) == before
     assert f"{out} holds a job of an older movierec, which wrote no" in done.stderr
 
 
@@ -395,7 +406,7 @@ def test_a_worker_of_two_threads_writes_the_same(whole, trained_root, tmp_path):
         assert [
             worker["nthreads"] for worker in cluster.scheduler_info["workers"].values()
         ] == [2]
-        done = batch(
+        done = batch_apart(
             trained_root,
             tmp_path / "out",
             "--size",
@@ -525,13 +536,13 @@ def test_a_scheduler_that_is_lost_is_said_in_one_sentence(
     assert error == f"Error: {lost}. What is done stays; run the command again.\n"
     left = visible(out)
     assert 4 <= len(left) < 49 and left.items() <= whole.items()
-    assert batch(trained_root, out, "--size", "20").returncode == 0
+    assert batch(trained_root, out, "--size", "20").exit_code == 0
     assert visible(out) == whole
 
 
 def test_what_can_t_be_done_is_said(trained_root, tmp_path):
     out = tmp_path / "out"
-    assert batch(trained_root, out, "--size", "500").returncode == 0
+    assert batch(trained_root, out, "--size", "500").exit_code == 0
     before = contents(out)
     for options, words in {
         ("--size", "400"): "holds another job (its size differ)",
@@ -550,14 +561,14 @@ def test_what_can_t_be_done_is_said(trained_root, tmp_path):
     }.items():
         failed = batch(trained_root, out, *options)
         assert (
-            failed.returncode in (1, 2)
+            failed.exit_code in (1, 2)
             and words in failed.stderr
             and "Traceback" not in failed.stderr
         ), failed.stderr
     assert contents(out) == before
     (out / "part-00002.parquet").write_bytes(b"of a job with more parts")
     strange = batch(trained_root, out, "--size", "500")
-    assert strange.returncode == 1
+    assert strange.exit_code == 1
     assert (
         f"{out} holds part-00002.parquet, which is none of the 2 parts of this job"
         in strange.stderr
@@ -631,10 +642,10 @@ def test_without_taste_there_are_lists_for_movies_only(tmp_path, rec):
     plain = Recommender.from_tables(rec.movies)
     save_version(tmp_path, "v1.0.0", plain)
     done = batch(tmp_path, tmp_path / "out", "--version", "v1.0.0")
-    assert done.returncode == 1 and "has learned from no ratings" in done.stderr
+    assert done.exit_code == 1 and "has learned from no ratings" in done.stderr
     assert (
         batch(
             tmp_path, tmp_path / "out", "--version", "v1.0.0", "--for", "movies"
-        ).returncode
+        ).exit_code
         == 0
     )

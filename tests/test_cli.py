@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from conftest import save_version
+from conftest import QUICK_VARIABLES, save_version
 
 from movierec import cli as cli_module
 from movierec.cli import main
@@ -176,7 +176,7 @@ def test_a_method_that_is_registered_at_run_time_is_found(tmp_path, monkeypatch)
     settings = {
         "MOVIEREC_SIMILARITY__METHODS": '["cosine", "overlap"]',
         "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    }
+    } | QUICK_VARIABLES
     done = invoke(root, "train", **settings)
     assert done.exit_code == 0, done.output
     matrices = {path.name for path in (root / "v1.0.0").glob("*_similarity_matrix.pkl")}

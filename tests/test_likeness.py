@@ -3,10 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from conftest import QUICK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movierec.config import LikenessConfig, QueryError
+from movierec.config import LikenessConfig, QueryError, TasteConfig
 from movierec.data import grade
 from movierec.likeness import (
     LEAST_RATERS,
@@ -194,18 +195,18 @@ def test_without_ratings_there_is_no_liked_and_it_says_so(dataset):
         Recommender.from_tables(dataset.movies, methods=["cosine", "liked"])
     with pytest.raises(QueryError, match="default_method 'liked' is not known"):
         Recommender.from_tables(dataset.movies, default_method="liked")
-    alone = Recommender.from_tables(
-        dataset.movies, dataset.ratings, methods=["cosine"], genres=dataset.genres
-    )
+    quick = {"taste": TasteConfig(**QUICK)}
+    tables = dataset.movies, dataset.ratings, dataset.genres
+    alone = Recommender.from_tables(*tables, methods=["cosine"], **quick)
     with pytest.raises(QueryError, match="was made without"):
         alone.similar("Fargo", method="liked")
     assert alone.recommend({"Fargo": 5}, 3).items  # newcomers need no list of liked
 
 
 def test_liked_can_be_the_default(dataset):
-    rec = Recommender.from_tables(
-        dataset.movies, dataset.ratings, default_method="liked"
-    )
+    quick = {"taste": TasteConfig(**QUICK)}
+    tables = dataset.movies, dataset.ratings
+    rec = Recommender.from_tables(*tables, default_method="liked", **quick)
     assert rec.similar("Toy Story", 2).frame["title"][0] == "Aladdin (1992)"
     assert rec.recommend({"Fargo": 5}, 5, diversity=0.5).items
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from conftest import QUICK
 
 from movierec import fetch as chapter
 from movierec.catalogue import build_catalogue
 from movierec.cli import main
-from movierec.config import FeaturesConfig, QueryError, load_config
+from movierec.config import FeaturesConfig, QueryError, TasteConfig, load_config
 from movierec.features import build_features
 from movierec.fetch import FILMS, FILMS_DIGESTS, fetch_films, films_from_package
 from movierec.files import DataError, sha256
@@ -287,7 +288,8 @@ def test_a_film_s_page_and_the_api_say_who_made_it(trained_root):
 
 def test_without_the_films_everything_is_as_before(dataset):
     alone = dataset.movies.select("movie_id", "title", "year", "genres")
-    rec = Recommender.from_tables(alone, dataset.ratings, dataset.genres)
+    tables = alone, dataset.ratings, dataset.genres
+    rec = Recommender.from_tables(*tables, taste=TasteConfig(**QUICK))
     assert list(rec.neighbours) == ["cosine", "jaccard", "liked"]
     assert rec.similar("Vertigo", 3, "liked").items[0]["why"].count(";") == 0
     assert rec.search("hitchcock").items == () or not any(

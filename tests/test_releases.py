@@ -2,17 +2,16 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 import movierec.data
 from movierec.artifacts import open_version
+from movierec.cli import main
 from movierec.data import (
     Layout,
     Release,
@@ -25,7 +24,6 @@ from movierec.fetch import DIGESTS, fetch
 from movierec.files import DataError, sha256
 from movierec.recommender import Recommender, open_recommender
 
-MOVIEREC = str(Path(sys.executable).with_name("movierec"))
 NEWLINE = "\r\n"
 
 CSV_MOVIES = """movieId,title,genres
@@ -212,29 +210,24 @@ def test_two_films_of_one_title_and_year_are_entries_of_one_that_ids_tell_apart(
     assert [i["movie_id"] for i in rec.search("emma", 2).items] == [26958]
 
 
+def invoke(home, *arguments, **variables):
+    "Run a command with this home, in this process."
+    cleared = dict.fromkeys(n for n in os.environ if n.startswith("MOVIEREC_"))
+    given = cleared | {"MOVIEREC_HOME": str(home)} | variables
+    done = CliRunner().invoke(main, arguments, env=given, prog_name="movierec")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done
+    return done
+
+
 @every_release
 def test_train_does_the_whole_job(folder, tmp_path):
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("MOVIEREC_")
-    }
-    environment |= {
-        "MOVIEREC_HOME": str(tmp_path),
-        "MOVIEREC_MODEL__MAX_MATRIX_MOVIES": "10",
-    }
+    settings = {"MOVIEREC_MODEL__MAX_MATRIX_MOVIES": "10"}
     for command in (
         ["train", "--data", str(folder)],
         ["batch", "--out", str(tmp_path / "lists"), "-k", "2"],
     ):
-        done = subprocess.run(
-            [MOVIEREC, *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
+        done = invoke(tmp_path, *command, **settings)
+        assert done.exit_code == 0, done.output
     artifact = open_version(tmp_path / "artifacts")
     few = artifact.metadata["counts"]["movies"] <= 10
     assert ("cosine_similarity_matrix.pkl" in artifact.metadata["files"]) == few
@@ -249,16 +242,9 @@ def test_train_does_the_whole_job(folder, tmp_path):
         rec.ratings_of(1)
     )
     assert len(pl.read_parquet(tmp_path / "lists" / "*.parquet")) > 0
-    done = subprocess.run(
-        [MOVIEREC, "evaluate", "--data", str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        done.returncode == 1
-        and "folds u1 to u5 are made of MovieLens 100k" in done.stderr
-    )
+    done = invoke(tmp_path, "evaluate", "--data", str(folder), **settings)
+    assert done.exit_code == 1
+    assert "folds u1 to u5 are made of MovieLens 100k" in done.stderr
 
 
 WRONG = {
@@ -510,19 +496,10 @@ def test_half_a_star_counts_as_one(folder):
 
 
 @pytest.mark.parametrize("folder", ["ml-1m", "ml-25m"], indirect=True)
-def test_another_release_needs_no_fetching(folder):
-    movierec = Path(sys.executable).with_name("movierec")
-    done = subprocess.run(
-        [movierec, "fetch", "--if-needed", "--no-makers", "--data", folder],
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        done.returncode == 0
-        and "is there already" in done.stdout
-        and not (folder / "u.data").exists()
-    )
-    done = subprocess.run(
-        [movierec, "fetch", "--data", folder], capture_output=True, text=True
-    )
-    assert done.returncode == 1 and "of another MovieLens release" in done.stderr
+def test_another_release_needs_no_fetching(folder, tmp_path):
+    at = "--data", str(folder)
+    done = invoke(tmp_path, "fetch", "--if-needed", "--no-makers", *at)
+    assert done.exit_code == 0 and "is there already" in done.stdout
+    assert not (folder / "u.data").exists()
+    done = invoke(tmp_path, "fetch", *at)
+    assert done.exit_code == 1 and "of another MovieLens release" in done.stderr

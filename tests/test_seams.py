@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import QUICK
 
 from movierec import evaluation
 from movierec.cli import main
@@ -46,9 +47,9 @@ def first_place(items, relevant, k):
 
 
 @pytest.fixture(scope="module")
-def before(dataset):
+def before(recommender):
     "A recommender from before anything is registered."
-    return Recommender.from_tables(dataset.movies, dataset.ratings, dataset.genres)
+    return recommender
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,7 @@ def home(added, tmp_path_factory):
     settings = {
         "data": {"dir": str(data)},
         "similarity": {"methods": ["cosine", "overlap"], "default_method": "overlap"},
+        "taste": QUICK,
         "logging": {"handlers": ["file"]},
     }
     (folder / "config.yaml").write_text(json.dumps(settings))
@@ -179,6 +181,7 @@ def test_they_are_in_an_evaluation(home, monkeypatch, by_formula, dataset):
     draw = evaluation.cold_splits(dataset, [0, 1])
     monkeypatch.setattr(evaluation, "folds", lambda dataset: first)
     monkeypatch.setattr(evaluation, "cold_splits", lambda dataset: draw)
+    monkeypatch.setattr(evaluation, "GROUPS", 2)
     done = run("evaluate", "--config", str(home / "config.yaml"))
     assert done.exit_code == 0, done.output
     assert "content_overlap" in done.output and "first_place" in done.output

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from conftest import save_version
+from conftest import FOLDS, save_version
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
@@ -198,7 +198,7 @@ def test_films_that_are_not_learned_do_the_lists_no_harm(cap, dataset, recommend
     features = recommender.features
     content, names = content_matrix(features), smoother_flags(features)
     kinship, every = kinship_vectors(features), np.arange(len(content))
-    for split in folds(dataset):
+    for split in folds(dataset)[FOLDS]:
         users, movies = np.nonzero(split.base)
         given = users, movies, split.base[users, movies]
         likeness = build_likeness(*given, kinship, every, every)

@@ -10,25 +10,46 @@ import sys
 import time
 from pathlib import Path
 
+import faults
 import pytest
 from click.testing import CliRunner
-from conftest import UNMEASURED
+from conftest import QUICK_VARIABLES, UNMEASURED
 
 from movierec.artifacts import latest, seal, versions
 from movierec.cli import main
 from movierec.config import load_config, show_value
 from movierec.files import lock
-from movierec.recommender import Recommender
+from movierec.recommender import Recommender, write_recommender
 
 MOVIEREC = Path(sys.executable).with_name("movierec")
 
 
-def command(folder, *arguments, limit=None, **environment):
-    "Run `movierec` with `folder` as home, on the project's data."
-    variables = {
-        "MOVIEREC_HOME": str(folder),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    } | environment
+HUNDRED_THOUSAND = {
+    "MOVIEREC_DATA__DIR": str(load_config().data_dir),
+    "MOVIEREC_DATA__MAKERS_DIR": str(load_config().makers_dir),
+}
+
+
+def variables_of(folder):
+    "The variables that make `folder` home, with sixty films that are made up."
+    if not (folder / "made-up").exists():
+        faults.write_movielens(folder / "made-up")
+    names = {"HOME": folder, "DATA__DIR": folder / "made-up"}
+    return {f"MOVIEREC_{name}": str(path) for name, path in names.items()}
+
+
+def command(folder, *arguments, **environment):
+    "Run `movierec` with `folder` as home, in this process."
+    variables = dict.fromkeys(k for k in os.environ if k.startswith("MOVIEREC_"))
+    variables |= variables_of(folder) | environment
+    done = CliRunner().invoke(main, arguments, env=variables, prog_name="movierec")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done
+    return done
+
+
+def run_apart(folder, *arguments, limit=None, **environment):
+    "Run it in a process of its own."
+    variables = variables_of(folder) | environment
     return subprocess.run(
         [MOVIEREC, *arguments],
         cwd=folder,
@@ -55,7 +76,7 @@ def contents(folder):
 def home(tmp_path_factory):
     "A home with a trained v1.0.0."
     folder = tmp_path_factory.mktemp("home")
-    assert command(folder, "train").returncode == 0
+    assert command(folder, "train").exit_code == 0
     return folder
 
 
@@ -70,7 +91,7 @@ def test_two_processes_train_the_same_bytes(tmp_path):
     twins = [tmp_path / "one", tmp_path / "two"]
     for seed, twin in zip(("1", "2"), twins, strict=True):
         twin.mkdir()
-        done = command(
+        done = run_apart(
             twin,
             "train",
             PYTHONHASHSEED=seed,
@@ -83,8 +104,19 @@ def test_two_processes_train_the_same_bytes(tmp_path):
     assert [name for name in first if first[name] != second[name]] == []
 
 
+def test_another_process_learns_the_same_of_movielens(recommender, tmp_path):
+    variables = {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "2"} | HUNDRED_THOUSAND
+    done = run_apart(tmp_path, "train", **variables)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "mine").mkdir()
+    write_recommender(recommender, tmp_path / "mine")
+    mine, its = contents(tmp_path / "mine"), contents(tmp_path / "artifacts" / "v1.0.0")
+    assert {"taste_weights.npy", "neighbours_liked.npy", "positions.npy"} <= mine.keys()
+    assert mine == {name: its.get(name) for name in mine}
+
+
 def test_only_the_time_of_creation_differs(home, tmp_path):
-    assert command(tmp_path, "train", SOURCE_DATE_EPOCH="0").returncode == 0
+    assert command(tmp_path, "train", SOURCE_DATE_EPOCH="0").exit_code == 0
     first, second = (
         json.loads((f / "artifacts/v1.0.0/metadata.json").read_text())
         for f in (home, tmp_path)
@@ -115,7 +147,7 @@ def test_a_version_with_a_damaged_export_is_not_taken_for_unchanged(copy):
     export.write_bytes(export.read_bytes()[:-1])
     done = command(copy, "train")
     assert (
-        done.returncode == 1 and "v1.0.0/movies_features.csv is damaged" in done.stderr
+        done.exit_code == 1 and "v1.0.0/movies_features.csv is damaged" in done.stderr
     )
     assert json.loads(command(copy, "train", "--if-needed", "--json").stdout) == {
         "version": "v1.0.0",
@@ -157,7 +189,7 @@ def test_what_make_serve_says_trains_an_older_format_anew_under_the_next_name(
     assert "v1.0.0 has format 4" in told and "Training v1.0.1 instead." in told
     assert contents(root / "v1.0.0") == before
     assert (versions(root), latest(root)) == (["v1.0.0", "v1.0.1"], "v1.0.1")
-    assert "Copycat" in command(of_last_year, "similar", "Fargo").stdout
+    assert "Film 3" in command(of_last_year, "similar", "id:5", "-k", "100").stdout
     again = command(of_last_year, "train", "--if-needed", "--json")
     assert json.loads(again.stdout)["trained"] is False
 
@@ -166,7 +198,7 @@ def test_what_make_serve_says_trains_an_older_format_anew_under_the_next_name(
 def test_an_older_format_is_an_error_that_says_what_to_do(arguments, of_last_year):
     before = contents(of_last_year / "artifacts")
     done = command(of_last_year, *arguments)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
     assert "movierec train --version v1.0.1" in " ".join(done.stderr.split())
     assert contents(of_last_year / "artifacts") == before
 
@@ -175,7 +207,7 @@ def test_a_wrong_method_in_the_settings_is_refused_before_anything_is_done(tmp_p
     (tmp_path / "config.yaml").write_text("similarity: {methods: [cosine, jacard]}")
     wrong = "similarity.methods is ['cosine', 'jacard']: method 'jacard' is not known"
     done = command(tmp_path, "train", MOVIEREC_DATA__DIR=str(tmp_path / "nowhere"))
-    assert done.returncode == 1 and wrong in done.stderr
+    assert done.exit_code == 1 and wrong in done.stderr
     assert "did you mean jaccard" in done.stderr
     assert not (tmp_path / "artifacts").exists()
     variable = {"MOVIEREC_SIMILARITY__METHODS": '["cosine", "euclid"]'}
@@ -185,11 +217,12 @@ def test_a_wrong_method_in_the_settings_is_refused_before_anything_is_done(tmp_p
 
 def test_a_full_disk_leaves_the_old_version_in_use(copy):
     before = contents(copy / "artifacts")
+    largest = max(map(len, before.values())) // 2
 
     def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
-    done = command(copy, "train", "--version", "v1.0.1", limit=small_files_only)
+    done = run_apart(copy, "train", "--version", "v1.0.1", limit=small_files_only)
     assert done.returncode == 1
     assert (
         "v1.0.1 can't be written" in done.stderr
@@ -202,13 +235,9 @@ def test_a_full_disk_leaves_the_old_version_in_use(copy):
 
 def test_killed_while_training_leaves_the_old_version_in_use(copy):
     before = contents(copy / "artifacts")
-    variables = {
-        "MOVIEREC_HOME": str(copy),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    }
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # of many films, so that it writes for long enough
         [MOVIEREC, "train", "--version", "v1.0.1"],
-        env=UNMEASURED | variables,
+        env=UNMEASURED | variables_of(copy) | HUNDRED_THOUSAND | QUICK_VARIABLES,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -229,16 +258,13 @@ def test_killed_while_training_leaves_the_old_version_in_use(copy):
     assert Recommender.load(root=copy / "artifacts").version == "v1.0.0"
     done = command(copy, "train", "--version", "v1.0.1")
     assert (
-        done.returncode == 0
+        done.exit_code == 0
         and Recommender.load(root=copy / "artifacts").version == "v1.0.1"
     )
 
 
 def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
-    variables = os.environ | {
-        "MOVIEREC_HOME": str(tmp_path),
-        "MOVIEREC_DATA__DIR": str(load_config().data_dir),
-    }
+    variables = os.environ | variables_of(tmp_path)
     both = [
         subprocess.Popen(
             [MOVIEREC, "train"], env=variables, stderr=subprocess.PIPE, text=True
@@ -248,7 +274,7 @@ def test_two_trainings_of_one_version_at_once_leave_one_whole_version(tmp_path):
     messages = [process.communicate(timeout=120)[1] for process in both]
     assert 0 in [process.returncode for process in both], messages
     assert not any("Traceback" in message for message in messages)
-    assert command(tmp_path, "versions", "--verify").returncode == 0
+    assert command(tmp_path, "versions", "--verify").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -267,7 +293,7 @@ def test_what_a_killed_training_left_is_removed_and_what_a_living_one_has_is_not
         (folder / "movies.parquet").write_bytes(bytes(1000))
         os.utime(folder, (0, 0))  # nothing was done there since 1970
     held = lock(living)
-    assert command(copy, *arguments).returncode == 0
+    assert command(copy, *arguments).exit_code == 0
     os.close(held)
     name = f"{living.name}/movies.parquet"
     assert contents(root) == before | {name: bytes(1000)}
@@ -313,18 +339,19 @@ def test_a_source_date_epoch_that_is_no_second_is_refused_before_anything_is_don
     ],
 )
 def test_what_a_person_sees_who_made_a_mistake(
-    tmp_path, arguments, environment, status, message
+    tmp_path, arguments, environment, status, message, monkeypatch
 ):
     (tmp_path / "a_file").touch()
+    monkeypatch.chdir(tmp_path)
     done = command(tmp_path, *arguments, **environment)
-    assert (done.returncode, done.stdout) == (status, "")
+    assert (done.exit_code, done.stdout) == (status, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_no_data_and_no_network(tmp_path):
     nowhere = "http://127.0.0.1:9"  # the discard port: nobody answers
-    done = command(
+    done = run_apart(
         tmp_path,
         "fetch",
         MOVIEREC_DATA__DIR=str(tmp_path / "ml-100k"),
