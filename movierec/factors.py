@@ -48,14 +48,21 @@ def solve_rows(
     "One half of a sweep: the best row for each, with the other side's fixed."
     n_others, n_factors = vectors.shape
     everything = unobserved * vectors.T @ vectors
-    found = np.zeros((len(start) - 1, n_factors))
-    for row in np.flatnonzero(np.diff(start)):
-        here = slice(start[row], start[row + 1])
-        some, c = vectors[rated[here]], confidences[here]
-        penalty = ridge * (c.sum() + unobserved * n_others)
-        matrix = everything + (some.T * c) @ some
-        matrix.flat[:: n_factors + 1] += penalty  # the diagonal
-        found[row] = np.linalg.solve(matrix, some.T @ c)
+    found, filled = (
+        np.zeros((len(start) - 1, n_factors)),
+        np.flatnonzero(np.diff(start)),
+    )
+    for rows in np.array_split(filled, len(filled) // 1024 + 1):
+        matrices = np.tile(everything, (len(rows), 1, 1))
+        sums = np.empty((len(rows), n_factors, 1))
+        for i, row in enumerate(rows.tolist()):
+            here = slice(start[row], start[row + 1])
+            some, c = vectors[rated[here]], confidences[here]
+            penalty = ridge * (c.sum() + unobserved * n_others)
+            matrices[i] += (some.T * c) @ some
+            matrices[i].flat[:: n_factors + 1] += penalty  # the diagonal
+            sums[i, :, 0] = some.T @ c
+        found[rows] = np.linalg.solve(matrices, sums)[:, :, 0]
     return found
 
 # %% ../nbs/13_factors.ipynb #6ffcc579

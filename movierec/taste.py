@@ -127,7 +127,7 @@ def solve_content(
 ) -> np.ndarray:  # (1 + columns, 1 + columns) float64
     "(TᵀT + ridge)^-1: between T and a film's content, each film's weight for it."
     penalty = np.diag([0.0] + [ridge] * (content.shape[1] - 1))
-    return np.linalg.inv((content.T @ content).toarray() + penalty)
+    return invert((content.T @ content).toarray() + penalty)
 
 # %% ../nbs/14_taste.ipynb #7197b4ca
 def share_steps(
