@@ -434,6 +434,8 @@ def setup_logging(
     to_console = {"()": console_handler, "console": console}
     handlers = {"console": to_console, "file": to_file}
     logger = {"level": config.logging.level, "handlers": names, "propagate": False}
+    for before in logging.getLogger("movierec").handlers:
+        before.close()  # `logging` has forgotten them if others configured it meanwhile
     logging.config.dictConfig(
         {
             "version": 1,

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import logging.config
 import os
 import pickle
 import re
@@ -751,3 +752,18 @@ def test_a_log_that_cannot_be_written_is_told_before_the_work(
         file.mkdir()
     with pytest.raises(MovierecError, match=r"can't be written.*logging\.dir"):
         setup_logging(load_config())
+
+
+def test_a_log_that_others_configured_meanwhile_is_closed(
+    tmp_path, package_logger, monkeypatch
+):
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    file = setup_logging(
+        load_config(logging={"dir": str(tmp_path), "handlers": ["file"]})
+    )
+    (handler,) = logging.getLogger("movierec").handlers
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    logging.getLogger("movierec").info("opens it again")
+    assert handler.stream is not None and "again" in file.read_text()
+    setup_logging(load_config(logging={"handlers": []}))
+    assert handler.stream is None
