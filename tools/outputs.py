@@ -22,6 +22,8 @@ from nbdev.clean import clean_nb, nbdev_clean
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 
+LONGEST = "evaluation"  # the chapter that begins first, so that no other waits for it
+
 
 def run(path: Path) -> nbformat.NotebookNode:
     "The notebook with fresh outputs, cleaned."
@@ -111,6 +113,7 @@ def main(write: bool, other_kernel: bool) -> int:
     if other_kernel and not choose_other_kernel():
         return int("CI" in os.environ)
     paths = [path.absolute() for path in sorted(nbglob(as_path=True))]
+    paths.sort(key=lambda path: path.stem.partition("_")[2] != LONGEST)
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(lambda path: check(path, write), paths))
     stale = [name for name, report in reports if report]
