@@ -18,6 +18,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
@@ -31,6 +32,7 @@ from movierec.recommender import Recommender
 DOCKERFILE = Path(__file__).resolve().parent.parent / "Dockerfile"
 CHANGE_SECONDS = float(os.environ.get("CHANGE_SECONDS", "4"))
 ATTACK_SECONDS = float(os.environ.get("ATTACK_SECONDS", "12"))  # a body has ten
+VARIED = int(os.environ.get("VARIED", "2000"))  # requests, each another one
 CLIENTS = 16
 
 
@@ -227,6 +229,75 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(producti
     assert len(after) == 2 and before[0] not in after
     for _ in range(20):
         assert production.get("/readyz")[0] == 200
+
+
+def resident_kilobytes(production):
+    "The memory of all processes that answer."
+    asked = ["ps", "-o", "rss=", "-p", ",".join(map(str, workers(production)))]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return sum(map(int, done.stdout.split()))
+
+
+def vary(rng):
+    "A request that nobody has made before, right or wrong: method, address, body."
+
+    def text():
+        signs = "abc e~0-9.(%/?#&=+\u00e9\u6620\U0001f3ac\x1f "
+        return quote("".join(rng.choices(signs, k=rng.randrange(1, 30))), safe="/?&=")
+
+    movie = rng.choice([rng.randrange(2000), rng.randrange(-(10**20), 10**20), text()])
+    k, name = rng.choice([rng.randrange(1, 101), 0, "x", 10**9]), text()
+    genre = rng.choice(["Drama", "film-noir", text()])
+    year = rng.choice([rng.randrange(1900, 2000), -1, text()])
+    method = rng.choice(["cosine", "jaccard", "content", "liked", text()])
+    ratings = {
+        rng.choice([rng.randrange(1700), text()]): rng.choice([1, 5, 3.5, 9, None])
+        for _ in range(rng.randrange(12))
+    }
+    body = json.dumps(
+        {"ratings": ratings, "k": k, name: 1}
+        if rng.random() < 0.2
+        else {"ratings": ratings}
+    )
+    path = rng.choice(
+        [
+            f"/api/v1/movies/{movie}/similar?k={k}&method={method}&genre={genre}",
+            f"/api/v1/movies/{movie}",
+            f"/api/v1/movies?q={name}&year_from={year}",
+            f"/api/v1/users/{movie}/recommendations?k={k}",
+            f"/movies/{movie}?method={method}",
+            f"/?q={name}&genre={genre}&year_from={year}",
+            f"/map?{name}",
+            f"/{name}",
+            "/for-you",
+            "/api/v1/recommendations",
+        ]
+    )
+    verb = rng.choice(["GET"] * 8 + ["HEAD", "POST", "PUT", f"V{rng.randrange(999)}"])
+    if path == "/api/v1/recommendations":
+        verb = "POST"
+    return verb, path, body if verb == "POST" else None
+
+
+def test_many_varied_requests_leave_nothing_behind(production):
+    rng, statuses, memory, told = random.Random(), Counter(), [], []
+    connection = http.client.HTTPConnection("127.0.0.1", production.port, timeout=30)
+    for number in range(VARIED):
+        verb, path, body = vary(rng)
+        headers = {"X-Request-Id": str(number), "Content-Type": "application/json"}
+        connection.request(verb, path, body, headers)
+        response = connection.getresponse()
+        response.read()
+        assert response.status < 500, (verb, path, body)
+        statuses[response.status] += 1
+        if number % (VARIED // 4) == VARIED // 4 - 1:
+            time.sleep(1.1)  # then what was counted is written
+            memory.append(resident_kilobytes(production))
+            told.append(len(production.get("/metrics")[1].splitlines()))
+    connection.close()
+    print(VARIED, dict(statuses), "kB:", memory, "lines of /metrics:", told)
+    assert {200, 400, 404, 405} <= statuses.keys()
+    assert memory[-1] < 1.1 * memory[1] and told[-1] < 1.1 * told[1] < 1000
 
 
 POST = (
