@@ -315,14 +315,14 @@ PARTS = {
     "positions": Part("float32", ("movies", 2), -1e9, 1e9),
     "features": Part(ANY_NUMBERS, ("movies", "columns"), 0, 1e6),
     "neighbours": Part("int32", ("vectors", STORED), -1, "movies"),
-    "sparse_data": Part(ANY_NUMBERS, ("entries",)),
+    "sparse_data": Part(ANY_NUMBERS, ("entries",), 0, 1e6),
     "sparse_indices": Part("int32 int64", ("entries",), 0, "columns"),
     "sparse_indptr": Part("int32 int64", ("movies + 1",), 0),
     "taste_rows": Part("int64", ("predicted",), 0, "movies"),
-    "taste_weights": Part("float32", ("learned", "predicted")),
-    "taste_effects": Part("float32", ("learned", "content")),
-    "taste_popularity": Part("float32", ("movies",)),
-    "taste_factors": Part("float32", ("movies", "factors")),
+    "taste_weights": Part("float32", ("learned", "predicted"), -1e6, 1e6),
+    "taste_effects": Part("float32", ("learned", "content"), -1e6, 1e6),
+    "taste_popularity": Part("float32", ("movies",), -1e6, 1e6),
+    "taste_factors": Part("float32", ("movies", "factors"), -1e6, 1e6),
 }
 
 # %% ../nbs/17_parts.ipynb #f8faa1be
