@@ -501,11 +501,6 @@ class Catalogue:
         return self.title_index.film_of
 
     @cached_property
-    def n_films(self) -> int:
-        "How many films there are, each once."
-        return int(self.film_of.max()) + 1
-
-    @cached_property
     def doubles(self) -> dict[int, list[int]]:
         "For each movie that stands more than once, the rows of its other entries."
         entries = group_rows(self.film_of.tolist(), range(len(self.movies)))

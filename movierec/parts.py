@@ -315,7 +315,7 @@ PARTS = {
     "positions": Part("float32", ("movies", 2), -1e9, 1e9),
     "features": Part(ANY_NUMBERS, ("movies", "columns"), 0, 1e6),
     "neighbours": Part("int32", ("vectors", STORED), -1, "movies"),
-    "sparse_data": Part(ANY_NUMBERS, ("entries",), 0, 1e6),
+    "sparse_data": Part(ANY_NUMBERS, ("entries",), -1e6, 1e6),
     "sparse_indices": Part("int32 int64", ("entries",), 0, "columns"),
     "sparse_indptr": Part("int32 int64", ("movies + 1",), 0),
     "taste_rows": Part("int64", ("predicted",), 0, "movies"),

@@ -236,7 +236,7 @@ class Side:
     @cached_property
     def limits(self) -> tuple[float, float, float]:
         "The largest sum of a film's parts, popularity and length of a vector."
-        parts, length = self.content.sum(1), np.sqrt((self.vectors**2).sum(0))
+        parts, length = abs(self.content).sum(1), np.sqrt((self.vectors**2).sum(0))
         largest = parts.max(initial=0), self.popularity.max(initial=0)
         return float(largest[0]), float(largest[1]), float(length.max(initial=0))
 
@@ -512,7 +512,8 @@ def reach_of_others(model: TasteModel, profiles: Profiles) -> np.ndarray:
     parts, popularity, length = model.others.limits
     if not len(model.others.rows):
         return np.full(profiles.signals.shape[0], -np.inf)
-    reach = parts * add_signals(profiles.signals, model.effects).max(1, initial=0)
+    effects = np.abs(add_signals(profiles.signals, model.effects))
+    reach = parts * effects.max(1, initial=0)
     reach += popularity * profiles.baseline[:, 0]
     return reach + length * np.linalg.norm(profiles.place, axis=1) + 1e-9
 

@@ -37,8 +37,11 @@ from movierec.taste import (
     extend_weights,
     fit_taste,
     gram_matrix,
+    make_profiles,
     penalties,
     rank_people,
+    reach_of_others,
+    score_others,
     score_people,
     smoother_flags,
     solve_weights,
@@ -427,6 +430,17 @@ def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommend
             assert np.allclose(found, scores[i][wanted], 0, 2e-12)
             wider += (model.number[best] < 0).sum()
     assert wider  # some films without weights are on these lists
+
+
+def test_oracle_no_score_of_a_film_without_weights_is_above_the_reach():
+    rng = np.random.default_rng(0)
+    users, rows = np.nonzero(rng.random((60, 40)) < 0.2)
+    stars, content = rng.integers(1, 6, len(users)), rng.normal(size=(40, 5))
+    few = TasteConfig(max_learned_movies=10, least_ratings=99, factors=2, newcomer=0)
+    model = fit_taste(users, rows, stars.astype(float), content, few)
+    profiles = make_profiles(model, People(users, rows, stars.astype(float), 60))
+    highest = score_others(model, profiles).max(1)
+    assert (highest > 0).any() and (highest <= reach_of_others(model, profiles)).all()
 
 
 def test_contributions_are_additive_for_any_film(recommender):
