@@ -153,7 +153,8 @@ def look_up_ratings(
             wrong = f"{titles.movies['title'][row]} is rated twice: {both}"
             raise QueryError(f"{wrong}. Name it once.", "ratings")
         named[film], stars[row] = movie, check_stars(given, movie)
-        notes |= {film: note} if note else {}
+        if note:
+            notes[film] = note
     rows = np.array(sorted(stars), dtype=np.int64)
     return rows, np.array([stars[row] for row in rows.tolist()]), list(notes.values())
 

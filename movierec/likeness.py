@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PEOPLE', 'LEAST_RATERS', 'kind_vectors', 'kinship_vectors', 'kinship_names', 'nearest_half', 'LikenessIndex',
-           'build_likeness', 'ratings_by', 'shared_liking', 'liked_scores', 'liked_sums', 'best_liked', 'liked_lists',
-           'LikedNeighbours', 'build_liked_neighbours', 'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings',
-           'explain_liked']
+           'build_likeness', 'ratings_by', 'pair_factors', 'liked_scores', 'liked_pairs', 'kinship_scores',
+           'best_liked', 'liked_lists', 'nearest_liked', 'LikedNeighbours', 'build_liked_neighbours', 'count_both',
+           'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
 
 # %% ../nbs/12_likeness.ipynb #93492fba
 from collections.abc import Sequence
@@ -157,46 +157,44 @@ def ratings_by(
     return who, theirs.indices.astype(np.int64), theirs.data.astype(np.float64)
 
 # %% ../nbs/12_likeness.ipynb #5329e881
-def shared_liking(
-    index: LikenessIndex,
-    rows: np.ndarray,  # (films,)
-    columns: np.ndarray | None = None,  # (others,) rows; None: all films
-) -> Any:  # csr (films, others) float64
-    "How much those who like each of some films like each of some others."
-    films, people = index.signals
-    found = films[rows] @ (people if columns is None else films[columns].T.tocsr())
-    of = np.repeat(rows, np.diff(found.indptr))  # (pairs,) rows of both films
-    other = found.indices if columns is None else columns[found.indices]
-    divisor = index.lengths[of] * index.lengths[other] + index.config.shrinkage
-    found.data /= np.where(divisor > 0, divisor, 1)
-    found.data *= index.damping[of] * index.damping[other]
-    return found
+def pair_factors(index: LikenessIndex, rows: Any, others: Any) -> Any:
+    "What the sum of products of signals counts, for pairs of films."
+    divisor = index.lengths[rows] * index.lengths[others] + index.config.shrinkage
+    damping = index.damping[rows] * index.damping[others]
+    return damping / np.where(divisor > 0, divisor, 1)
 
 # %% ../nbs/12_likeness.ipynb #b851ea81
 def liked_scores(
     index: LikenessIndex,
     rows: np.ndarray,  # (films,)
-    columns: np.ndarray | None = None,  # (others,) rows; None: all films
-) -> np.ndarray:  # (films, others) float64, to 12 decimals
-    "How much each of some films is liked by those who like each of some others."
-    if columns is not None and len(columns) > len(rows) * len(index.tie_place) / 20:
-        return liked_scores(index, rows)[:, columns]  # one product is quicker
-    films_of_kinds = index.films_of_kinds
-    if columns is not None:
-        films_of_kinds = index.kinds[columns].T.tocsr()
-    kinship = index.kinds[rows] @ films_of_kinds
-    return round_scores((shared_liking(index, rows, columns) + kinship).toarray())
+) -> np.ndarray:  # (films, movies) float64, to 12 decimals
+    "How much those who like each of some films like every film."
+    films, people = index.signals
+    shared = films[rows] @ people
+    of = np.repeat(rows, np.diff(shared.indptr))  # (pairs,) rows
+    shared.data *= pair_factors(index, of, shared.indices)
+    return round_scores((shared + kinship_scores(index, rows)).toarray())
 
-# %% ../nbs/12_likeness.ipynb #34efa29e
-def liked_sums(
+
+def liked_pairs(
     index: LikenessIndex,
-    weights: Any,  # csr (people, movies)
-) -> np.ndarray:  # (people, movies) float64
-    "For each person, the sum of what each film adds to all films: weights @ scores."
-    used = np.unique(weights.indices)
-    weights = weights[:, used]
-    kinship = (weights @ index.kinds[used]) @ index.films_of_kinds
-    return (weights @ shared_liking(index, used) + kinship).toarray()
+    row: int,
+    others: np.ndarray,  # (others,) rows
+) -> np.ndarray:  # (others,) float64, to 12 decimals
+    "How much those who like one film like each of some others."
+    films, _ = index.signals
+    shared = films[others] @ films[[row]].toarray()[0]
+    shared *= pair_factors(index, row, others)
+    return round_scores(shared + kinship_scores(index, others, row)[:, 0])
+
+
+def kinship_scores(
+    index: LikenessIndex, rows: np.ndarray, column: int | None = None
+) -> Any:  # csr (films, movies), or an array of one column
+    "What genres and people tell of some films and of every film, or of one."
+    if column is None:
+        return index.kinds[rows] @ index.films_of_kinds
+    return index.kinds[rows] @ index.kinds[[column]].toarray().T
 
 # %% ../nbs/12_likeness.ipynb #1436430a
 def best_liked(
@@ -214,15 +212,27 @@ def best_liked(
 def liked_lists(
     index: LikenessIndex,
     length: int = STORED,
-) -> np.ndarray:  # (movies, length) int32 rows, the best first; -1: none left
-    "The nearest films of every film, itself among them, each film once."
+) -> tuple[np.ndarray, np.ndarray]:  # (movies, length) int32 and float32
+    "The nearest films of every film, itself among them, each once; -1: none left."
     n = len(index.tie_place)
     lists = np.full((n, length), -1, np.int32)
+    scores = np.zeros((n, length), np.float32)
     for some in np.array_split(np.arange(n), n // 64 + 1):
-        for row, scores in zip(some, liked_scores(index, some), strict=True):
-            rows = best_liked(index, scores, length)
+        for row, to_all in zip(some, liked_scores(index, some), strict=True):
+            rows = best_liked(index, to_all, length)
             lists[row, : len(rows)] = rows
-    return lists
+            scores[row, : len(rows)] = to_all[rows]
+    return lists, scores
+
+
+def nearest_liked(index: LikenessIndex, length: int) -> Any:
+    "Each film's likeness to those nearest to it; csr (movies, movies) float32."
+    from scipy.sparse import csr_array
+
+    lists, scores = liked_lists(index, length)
+    row, place = np.nonzero(lists >= 0)
+    where = row, lists[row, place]
+    return csr_array((scores[row, place], where), (len(lists), len(lists)))
 
 # %% ../nbs/12_likeness.ipynb #6043d4b4
 class LikedNeighbours(Neighbours):
@@ -244,16 +254,17 @@ class LikedNeighbours(Neighbours):
 
     def score(self, row: int, others: np.ndarray) -> np.ndarray:
         "The similarity of one film to each of some others; (others,)."
-        return liked_scores(self.index, np.array([row]), others)[0]
+        return liked_pairs(self.index, row, others)
 
-    def score_each(self, rows: np.ndarray) -> np.ndarray:
-        "The similarity of each of some films to each of them; (rows, rows)."
-        return liked_scores(self.index, rows, rows)
+    def compare_each(self, rows: np.ndarray) -> np.ndarray:
+        "How alike some films are in what they are: their kinship; (rows, rows)."
+        kinds = self.index.kinds[rows]
+        return round_scores((kinds @ kinds.T).toarray())
 
 
 def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:
     "The index with the lists of all films."
-    return LikedNeighbours(index, liked_lists(index))
+    return LikedNeighbours(index, liked_lists(index)[0])
 
 # %% ../nbs/12_likeness.ipynb #688b71ee
 def count_both(
@@ -262,12 +273,11 @@ def count_both(
     others: np.ndarray,  # (others,) rows
 ) -> np.ndarray:  # (others, 2) int64
     "How many people rated a film and another one, and how many loved both."
-    mine, theirs = index.by_film[[row]], index.by_film[others]  # (1 and others, people)
-    counts = []
-    for least in (0, RELEVANT - 0.01):
-        loved = (theirs > least).astype(np.int64) @ (mine > least).astype(np.int64).T
-        counts.append(loved.toarray()[:, 0])
-    return np.stack(counts, axis=1)
+    mine, theirs = index.by_film[[row]].toarray()[0], index.by_film[others]
+    his = mine[theirs.indices]  # (ratings of the others,) what the same person gave
+    both = np.stack([his > 0, (his >= RELEVANT) & (theirs.data >= RELEVANT)], axis=1)
+    up_to = np.vstack([[[0, 0]], both.cumsum(0)])[theirs.indptr]  # (others + 1, 2)
+    return np.diff(up_to, axis=0)
 
 
 LEAST_RATERS = 10

@@ -85,8 +85,8 @@ class Neighbours:
         "The similarity of one film to each of some others; (others,)."
         return score_pairs(self.index, row, others)
 
-    def score_each(self, rows: np.ndarray) -> np.ndarray:
-        "The similarity of each of some films to each of them; (rows, rows)."
+    def compare_each(self, rows: np.ndarray) -> np.ndarray:
+        "How alike each of some films is to each of them, for a list; (rows, rows)."
         return score_square(self.index, rows)
 
     @cached_property

@@ -95,7 +95,7 @@ def spread_out(
     rows, scores = (best[: pool(k, diversity)] for best in (rows, scores))
     if not diversity:
         return rows, scores
-    alike = near.score_each(rows)  # (candidates, candidates)
+    alike = near.compare_each(rows)  # (candidates, candidates)
     chosen = diversify(scores, alike.__getitem__, k, diversity, least)
     return rows[chosen], scores[chosen]
 

@@ -311,8 +311,8 @@ def best_first(
     while True:
         enough = min(2 * enough + 8, n)
         cut = np.partition(scores, n - enough)[n - enough] if enough < n else above
-        places = np.flatnonzero((scores >= cut) & (scores > above))
-        order = np.lexsort((tie_place[places], -scores[places]))
+        places = np.flatnonzero((scores >= cut - 1e-12) & (scores > above))
+        order = np.lexsort((tie_place[places], -round_scores(scores[places])))
         chosen = first_of_each(places[order], film_of)[:k]
         if len(chosen) == k or cut <= above:
             return chosen

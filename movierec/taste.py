@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['BLOCK', 'RATED', 'RankedFilms', 'penalties', 'invert', 'solve_weights', 'weighted_signals', 'gram_matrix',
            'content_matrix', 'content_gram', 'with_ones', 'solve_content', 'share_steps', 'smoother_flags',
-           'shrink_columns', 'extend_weights', 'TasteModel', 'Side', 'make_side', 'number_among', 'choose_films',
-           'learn_weights', 'content_effects', 'shrink_weights', 'fit_taste', 'Profiles', 'make_profiles',
-           'take_profiles', 'add_signals', 'add_common', 'score_known', 'score_others', 'score_profiles',
-           'score_people', 'contributions', 'reach_of_others', 'rated_entries', 'best_of_each', 'rank_people',
-           'diversify', 'check_diversity']
+           'shrink_columns', 'extend_weights', 'keep_largest', 'TasteModel', 'Side', 'make_side', 'number_among',
+           'choose_films', 'learn_weights', 'content_effects', 'shrink_weights', 'fit_taste', 'Profiles',
+           'make_profiles', 'take_profiles', 'used_columns', 'add_signals', 'add_common', 'score_known', 'score_others',
+           'score_profiles', 'score_people', 'contributions', 'reach_of_others', 'rated_entries', 'best_of_each',
+           'best_of_both', 'rank_people', 'diversify', 'check_diversity']
 
 # %% ../nbs/14_taste.ipynb #0ee48758
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from movierec.factors import (
     place_people,
 )
 from .features import Features, dense
-from .likeness import LikenessIndex, liked_scores, liked_sums
+from .likeness import LikenessIndex, nearest_liked
 from .similarity import best_first, round_scores
 
 # %% ../nbs/14_taste.ipynb #ae5ed9e8
@@ -184,24 +184,51 @@ def extend_weights(
     solved, penalty = inverse @ cross, penalties(squares, dropout, ridge)
     return solved * (penalty / (squares + penalty - (cross * solved).sum(0)))
 
+# %% ../nbs/14_taste.ipynb #983ccbb2
+def keep_largest(
+    weights: np.ndarray,  # (learned, predicted)
+    most: int,  # weights of a row
+    chunk: int = 512,  # rows at a time
+) -> Any:  # csr (learned, predicted)
+    "The weights of each row that are furthest from 0; equal ones together."
+    from scipy.sparse import csr_array, vstack
+
+    kept = []
+    for first in range(0, max(1, len(weights)), chunk):
+        some = weights[first : first + chunk]
+        size, rank = np.abs(some), some.shape[1] - most
+        least = np.partition(size, rank, axis=1)[:, [rank]] if rank > 0 else 0
+        kept.append(csr_array(np.where(size >= least, some, 0)))
+    return vstack(kept, format="csr")
+
 # %% ../nbs/14_taste.ipynb #14ed44b0
 @dataclass(frozen=True, eq=False)
 class TasteModel:
     "What has been learned from many people's ratings, for anybody's."
 
     rows: np.ndarray  # (predicted,) int64: the films with weights, the learned first
-    weights: np.ndarray  # (learned, predicted) float32: what a signal adds to a score
+    weights: Any  # csr (learned, predicted) float32: what a signal adds to a score
     content: Any  # csr (movies, parts) float32, of films without weights
     effects: np.ndarray  # (learned, parts) float32: what a signal adds to each part
     popularity: np.ndarray  # (movies,) float32: mean signal over all users
     factors: Factors | None  # None: they have no weight
-    likeness: LikenessIndex | None  # None: nothing is added for newcomers
+    alike: Any  # csr (movies, movies) float32; None: nothing is added for newcomers
     config: TasteConfig
 
     @cached_property
     def number(self) -> np.ndarray:
         "Each film's number among those with weights, -1 if it has none; (movies,)."
         return number_among(self.rows, len(self.popularity))
+
+    @cached_property
+    def weights_of(self) -> Any:
+        "The weights by the film that is scored: csr (predicted, learned) float32."
+        return self.weights.T.tocsr()
+
+    @cached_property
+    def largest_effects(self) -> np.ndarray:
+        "The most that a signal of each film adds to a part of content; (learned,)."
+        return np.abs(self.effects).max(1, initial=0).astype(np.float64)
 
     @cached_property
     def known(self) -> "Side":
@@ -229,25 +256,27 @@ class Side:
     "Films that are scored in one way, and what their scores are made of."
 
     rows: np.ndarray  # (films,)
+    number: np.ndarray  # (movies,) each film's number among these, or -1
     content: Any  # csr (films, parts) float64; nothing for those with weights
-    popularity: np.ndarray  # (films,) float64
-    vectors: np.ndarray  # (factors, films) float64; without factors: (0, films)
+    vectors: np.ndarray  # (1 + factors, films) float64: popularity, then factors
 
     @cached_property
     def limits(self) -> tuple[float, float, float]:
-        "The largest sum of a film's parts, popularity and length of a vector."
-        parts, length = abs(self.content).sum(1), np.sqrt((self.vectors**2).sum(0))
-        largest = parts.max(initial=0), self.popularity.max(initial=0)
-        return float(largest[0]), float(largest[1]), float(length.max(initial=0))
+        "The largest sum of a film's parts, popularity and length of its factors."
+        parts, popularity = abs(self.content).sum(1), self.vectors[0]
+        length = np.linalg.norm(self.vectors[1:], axis=0)
+        largest = (a.max(initial=0) for a in (parts, popularity, length))
+        return tuple(map(float, largest))  # type: ignore[return-value]
 
 
 def make_side(model: TasteModel, rows: np.ndarray) -> Side:
     "Some films of a model."
-    vectors = np.zeros((0, len(rows)))
+    vectors = [model.popularity[rows]]
     if model.factors is not None:
-        vectors = model.factors.films[rows].T.astype(np.float64, order="C")
+        vectors += list(model.factors.films[rows].T)
+    number = number_among(rows, len(model.popularity))
     content = model.content[rows].astype(np.float64)
-    return Side(rows, content, model.popularity[rows].astype(np.float64), vectors)
+    return Side(rows, number, content, np.array(vectors, np.float64))
 
 
 def number_among(rows: np.ndarray, n_movies: int) -> np.ndarray:
@@ -333,7 +362,7 @@ def fit_taste(
     likeness: LikenessIndex | None = None,  # of the same ratings
     names: Any = None,  # (movies, flags) for the smoother beside the content
 ) -> TasteModel:
-    "Learn from ratings. Needs the weights, and some float64 arrays (learned, learned)."
+    "Learn from ratings. Needs all weights, and some float64 arrays (learned, learned)."
     signals, n_movies = grade(stars, config.grades), len(content)
     counts = np.bincount(movies, minlength=n_movies)
     rows, n_learned = choose_films(counts, config)
@@ -351,17 +380,19 @@ def fit_taste(
     of_others = (parts * how_known[:, None]).tocsr()
     of_others.eliminate_zeros()
     popularity = np.where(number < 0, of_others @ by_part, popularity)
-    factors = None
+    factors = alike = None
     if config.factor_weight:
         factors = fit_factors(users, movies, stars, n_movies, config)
+    if likeness is not None and config.newcomer:
+        alike = nearest_liked(likeness, config.most_alike)
     return TasteModel(
         rows,
-        weights,
+        keep_largest(weights, config.most_weights),
         of_others.astype(np.float32),
         effects.astype(np.float32),
         popularity.astype(np.float32),
         factors,
-        likeness if config.newcomer else None,
+        alike,
         config,
     )
 
@@ -373,9 +404,8 @@ class Profiles(NamedTuple):
     "What some people's ratings come to."
 
     signals: Any  # csr (people, learned) float64, of the films that learn
-    baseline: np.ndarray  # (people, 1) what popularity counts
-    place: np.ndarray  # (people, factors) times their weight
-    loved: Any  # csr (people, movies) float64: what likeness to each counts
+    place: np.ndarray  # (people, 1 + factors) what popularity and each factor counts
+    liked: Any  # csr (people, movies) float64: what likeness adds to each film
 
 # %% ../nbs/14_taste.ipynb #b15b7094
 def make_profiles(model: TasteModel, people: People) -> Profiles:
@@ -392,18 +422,18 @@ def make_profiles(model: TasteModel, people: People) -> Profiles:
         start = np.append(0, np.cumsum(np.bincount(person[some], minlength=n)))
         return csr_array((values[some], columns[some], start), (n, width))
 
-    number, n_learned = model.number[rows], len(model.weights)
+    number, n_learned = model.number[rows], model.weights.shape[0]
     learns = (number >= 0) & (number < n_learned)
-    alike = np.maximum(signals, 0) * model.newcomer_weight(n_ratings)[person]
-    place = np.zeros((n, 0))
+    place = [model.baseline_weight(n_ratings)[:, None]]
     if model.factors is not None:
-        place = model.config.factor_weight * place_people(model.factors, people)
-    return Profiles(
-        table(signals * learns, number, n_learned),
-        model.baseline_weight(n_ratings)[:, None],
-        place,
-        table(alike * (model.likeness is not None), rows, len(model.popularity)),
-    )
+        place += [model.config.factor_weight * place_people(model.factors, people)]
+    liked = csr_array((n, len(model.popularity)))
+    if model.alike is not None:
+        loved = np.maximum(signals, 0) * model.newcomer_weight(n_ratings)[person]
+        few, used = used_columns(table(loved, rows, len(model.popularity)))
+        liked = few @ model.alike[used].astype(np.float64)
+    learning = table(signals * learns, number, n_learned)
+    return Profiles(learning, np.hstack(place), liked)
 
 
 def take_profiles(
@@ -416,44 +446,59 @@ def take_profiles(
     return Profiles(*(part[who] for part in profiles))
 
 # %% ../nbs/14_taste.ipynb #c8398f6d
-def add_signals(
-    signals: Any,  # csr (people, learned)
-    table: np.ndarray,  # (learned, columns) float32
-    cells: int = 2**17,  # of the table, that are worked on at a time
-) -> np.ndarray:  # (people, columns) float64
-    "signals @ table, without a look at the rows that nobody needs."
+def used_columns(signals: Any) -> tuple[Any, np.ndarray]:
+    "A csr matrix without the columns that are empty, and which are left, rising."
     from scipy.sparse import csr_array
 
     used, column = np.unique(signals.indices, return_inverse=True)
-    n, n_columns = signals.shape[0], table.shape[1]
-    if n == 1:
-        signals = signals.data[None]
-    else:
-        where = signals.data, column, signals.indptr
-        signals = csr_array(where, (n, len(used)))
-    found, width = np.empty((n, n_columns)), max(256, cells // (len(used) + 1))
-    for first in range(0, n_columns, width):
-        some = slice(first, first + width)
-        found[:, some] = signals @ table[used, some].astype(np.float64)
-    return found
+    where, shape = (signals.data, column, signals.indptr), (signals.shape[0], len(used))
+    return csr_array(where, shape), used
+
+
+def add_signals(
+    signals: Any,  # csr (people, films)
+    table: Any,  # (films, columns) float32, sparse or not
+    cells: int = 2**17,  # of the table at a time, for one person: they fit into a cache
+) -> np.ndarray:  # (people, columns) float64
+    "signals @ table, without a look at the rows that nobody needs."
+    signals, used = used_columns(signals)
+    if signals.shape[0] > 1:
+        found = signals @ table[used].astype(np.float64)
+        return found.toarray() if hasattr(found, "toarray") else found
+    one, sums = signals.toarray()[0], np.zeros(table.shape[1])
+    chunk = max(1, cells * table.shape[0] // max(1, table.size))
+    for first in range(0, len(used), chunk):
+        some = slice(first, first + chunk)
+        sums += table[used[some]].astype(np.float64).T @ one[some]
+    return sums[None]
 
 
 def add_common(profiles: Profiles, side: Side) -> np.ndarray:  # (people, films)
-    "What popularity and factors add to scores."
-    return profiles.baseline * side.popularity + profiles.place @ side.vectors
+    "What popularity, factors and likeness add to scores."
+    scores = profiles.place @ side.vectors
+    person, row = profiles.liked.tocoo().coords
+    column = side.number[row]
+    here = column >= 0
+    scores[person[here], column[here]] += profiles.liked.data[here]
+    return scores
 
 
 def score_known(model: TasteModel, profiles: Profiles) -> np.ndarray:
-    "The scores of the films with weights, without likeness; (people, predicted)."
-    added = add_signals(profiles.signals, model.weights)
-    return round_scores(added + add_common(profiles, model.known))
+    "The scores of the films with weights; (people, predicted)."
+    scores = add_signals(profiles.signals, model.weights)
+    scores += add_common(profiles, model.known)
+    return scores
 
 
-def score_others(model: TasteModel, profiles: Profiles) -> np.ndarray:
-    "The scores of the films without weights, without likeness; (people, others)."
-    effects = add_signals(profiles.signals, model.effects)  # (people, parts)
-    by_content = (model.others.content @ effects.T).T
-    return round_scores(by_content + add_common(profiles, model.others))
+def score_others(
+    model: TasteModel,
+    profiles: Profiles,
+    effects: np.ndarray,  # (people, parts) what the signals add to parts of content
+) -> np.ndarray:
+    "The scores of the films without weights; (people, others)."
+    scores = (model.others.content @ effects.T).T
+    scores += add_common(profiles, model.others)
+    return scores
 
 # %% ../nbs/14_taste.ipynb #a1876f28
 def score_profiles(model: TasteModel, profiles: Profiles) -> np.ndarray:
@@ -461,12 +506,9 @@ def score_profiles(model: TasteModel, profiles: Profiles) -> np.ndarray:
     scores = np.empty((profiles.signals.shape[0], len(model.popularity)))
     scores[:, model.rows] = score_known(model, profiles)
     if len(model.others.rows):
-        scores[:, model.others.rows] = score_others(model, profiles)
-    newcomers = np.flatnonzero(np.diff(profiles.loved.indptr))
-    if len(newcomers) and model.likeness is not None:
-        scores[newcomers] += liked_sums(model.likeness, profiles.loved[newcomers])
-        scores = round_scores(scores)
-    return scores
+        effects = add_signals(profiles.signals, model.effects)
+        scores[:, model.others.rows] = score_others(model, profiles, effects)
+    return round_scores(scores)
 
 
 def score_people(
@@ -486,20 +528,19 @@ def contributions(
     "What each rated film, and the baseline, add to each score; they sum to the scores."
     signals = grade(stars, model.config.grades)[:, None]  # (rated, 1)
     number = model.number
-    learned = (number[rows] >= 0) & (number[rows] < len(model.weights))
+    learned = (number[rows] >= 0) & (number[rows] < model.weights.shape[0])
     learning, known = number[rows[learned]], number[targets] >= 0
     added = np.zeros((len(rows), len(targets)))  # by a signal of 1
-    added[np.ix_(learned, known)] = model.weights[
-        np.ix_(learning, number[targets[known]])
-    ]
+    weights = model.weights_of[number[targets[known]]][:, learning].toarray()
+    added[np.ix_(learned, known)] = weights.T
     if not known.all():
         content = model.content[targets[~known]].astype(np.float64)
         effects = model.effects[learning].astype(np.float64)
         added[np.ix_(learned, ~known)] = (content @ effects.T).T
     added *= signals
     newcomer = model.newcomer_weight(len(rows)) * np.maximum(signals, 0)
-    if model.likeness is not None and newcomer.any():
-        added += newcomer * liked_scores(model.likeness, rows, targets)
+    if model.alike is not None and newcomer.any():
+        added += newcomer * model.alike[rows][:, targets].toarray()
     if model.factors is not None:
         by_factors = factor_contributions(model.factors, rows, stars, targets)
         added += model.config.factor_weight * by_factors
@@ -507,15 +548,25 @@ def contributions(
     return added, model.baseline_weight(len(rows)) * popularity
 
 # %% ../nbs/14_taste.ipynb #0d37905b
-def reach_of_others(model: TasteModel, profiles: Profiles) -> np.ndarray:
-    "What no score of a film without weights is above, without likeness; (people,)."
-    parts, popularity, length = model.others.limits
+def reach_of_others(
+    model: TasteModel,
+    profiles: Profiles,
+    effects: np.ndarray | None = None,  # (people, parts); None: only their limit
+) -> np.ndarray:
+    "What no score of a film without weights is above; (people,)."
     if not len(model.others.rows):
         return np.full(profiles.signals.shape[0], -np.inf)
-    effects = np.abs(add_signals(profiles.signals, model.effects))
-    reach = parts * effects.max(1, initial=0)
-    reach += popularity * profiles.baseline[:, 0]
-    return reach + length * np.linalg.norm(profiles.place, axis=1) + 1e-9
+    parts, popularity, length = model.others.limits
+    if effects is None:
+        most = abs(profiles.signals) @ model.largest_effects
+    else:
+        most = np.abs(effects).max(1, initial=0)
+    reach = parts * most + popularity * profiles.place[:, 0]
+    reach += length * np.linalg.norm(profiles.place[:, 1:], axis=1) + 1e-9
+    person, row = profiles.liked.tocoo().coords
+    others, liked = model.number[row] < 0, np.zeros(len(reach))
+    np.maximum.at(liked, person[others], profiles.liked.data[others])
+    return reach + liked
 
 
 def rated_entries(people: People, catalogue: Catalogue) -> tuple[Any, Any]:
@@ -548,8 +599,21 @@ def best_of_each(
     decides = catalogue.tie_place[films], catalogue.film_of[films]
     places = [best_first(mine, k, *decides) for mine in scores]
     return [
-        (films[best], mine[best]) for best, mine in zip(places, scores, strict=True)
+        (films[best], round_scores(mine[best]))
+        for best, mine in zip(places, scores, strict=True)
     ]
+
+
+def best_of_both(
+    some: tuple[np.ndarray, np.ndarray],  # rows and scores
+    others: tuple[np.ndarray, np.ndarray],
+    k: int,
+    catalogue: Catalogue,
+) -> tuple[np.ndarray, np.ndarray]:
+    "The k best of two lists of the k best."
+    rows, scores = (np.concatenate(both) for both in zip(some, others, strict=True))
+    best = best_first(scores, k, catalogue.tie_place[rows], catalogue.film_of[rows])
+    return rows[best], scores[best]
 
 # %% ../nbs/14_taste.ipynb #1208856b
 def rank_people(
@@ -564,26 +628,23 @@ def rank_people(
         make_profiles(model, people),
         rated_entries(people, catalogue),
     )
-    asked, every = (k, catalogue, allowed), np.arange(len(model.popularity))
-    found: RankedFilms = [(every[:0], np.zeros(0))] * people.n
 
-    def rank(who: np.ndarray, films: np.ndarray, scores: np.ndarray) -> None:
-        column = rows if films is every else model.number[rows]
-        seen = number_among(who, people.n)[person], column
-        lists = best_of_each(scores, films, seen, *asked)
-        for i, best in zip(who.tolist(), lists, strict=True):
-            found[i] = best
+    def rank(who: np.ndarray, side: Side, scores: np.ndarray) -> RankedFilms:
+        seen = number_among(who, people.n)[person], side.number[rows]
+        return best_of_each(scores, side.rows, seen, k, catalogue, allowed)
 
-    newcomer = np.diff(profiles.loved.indptr) > 0
-    if len(others := np.flatnonzero(~newcomer)):
-        some = take_profiles(profiles, others)
-        rank(others, model.rows, score_known(model, some))
-        last = [found[i][1][-1] if len(found[i][1]) == k else -np.inf for i in others]
-        others = others[reach_of_others(model, some) >= np.array(last)]
-    wider = np.sort(np.append(np.flatnonzero(newcomer), others))
+    found = rank(np.arange(people.n), model.known, score_known(model, profiles))
+    last = np.array([s[-1] if len(s) == k else -np.inf for _, s in found])
+    wider = np.flatnonzero(reach_of_others(model, profiles) >= last)
     for first in range(0, len(wider), 64):
         who = wider[first : first + 64]
-        rank(who, every, score_profiles(model, take_profiles(profiles, who)))
+        some = take_profiles(profiles, who)
+        effects = add_signals(some.signals, model.effects)
+        near = np.flatnonzero(reach_of_others(model, some, effects) >= last[who])
+        scores = score_others(model, take_profiles(some, near), effects[near])
+        lists = rank(who[near], model.others, scores)
+        for i, others in zip(who[near].tolist(), lists, strict=True):
+            found[i] = best_of_both(found[i], others, k, catalogue)
     return found
 
 # %% ../nbs/14_taste.ipynb #e0353391

@@ -876,6 +876,8 @@ class TitleIndex:
         self, movie: int | str, parameter: str = "movie"
     ) -> tuple[int, str | None]:
         "A film's row, and a note if it stands twice. Raises `MovieNotFound`."
+        if type(movie) is int and movie in self.row_of:  # of two thousand, most are
+            return self.row_of[movie], None
         rows = self.rows_of(movie)
         if len(rows) == 1:
             return rows[0], None

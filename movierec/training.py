@@ -121,7 +121,7 @@ def count_contents(dataset: Dataset, rec: Recommender) -> dict[str, int]:
         "ratings": len(dataset.ratings),
         "users": dataset.ratings["user_id"].n_unique(),
         "feature_vectors": len(choose(rec).lists),
-        "learned_movies": 0 if rec.taste is None else len(rec.taste.weights),
+        "learned_movies": 0 if rec.taste is None else rec.taste.weights.shape[0],
     }
 
 # %% ../nbs/21_training.ipynb #135262e5

@@ -340,7 +340,7 @@ def test_different_films_are_picked_from_the_best_two_hundred(
     method, recommender, count
 ):
     near = recommender.neighbours[method]
-    each, one = count(type(near), "score_each"), count(type(near), "score")
+    each, one = count(type(near), "compare_each"), count(type(near), "score")
     listed = recommender.similar(50, 100, method, diversity=0.5)
     assert [len(rows) for _, rows in each] == [PICKED_FROM] and one == []
     best = recommender.similar(50, PICKED_FROM, method).items

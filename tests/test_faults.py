@@ -91,9 +91,12 @@ def with_nan(array):
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("taste_weights", with_nan, "no finite number"),
-        ("taste_weights", lambda a: a[::-1].copy(), "answers otherwise"),
-        ("taste_weights", lambda a: a.astype(np.float64), "of the kind float64"),
+        ("taste_weights_data", with_nan, "no finite number"),
+        ("taste_weights_data", lambda a: a[::-1].copy(), "answers otherwise"),
+        ("taste_weights_indices", lambda a: a[::-1].copy(), "doesn't rise"),
+        ("taste_alike_data", lambda a: a[::-1].copy(), "answers otherwise"),
+        ("taste_alike_indptr", lambda a: a[1:], "has the shape"),
+        ("taste_effects", lambda a: a.astype(np.float64), "of the kind float64"),
         ("taste_rows", lambda a: a + 1, "taste_rows"),
         ("taste_popularity", lambda a: a * 2, "ratings.parquet"),
         ("taste_effects", lambda a: a[:-1], "has the shape"),
@@ -335,7 +338,7 @@ def test_settings_at_their_bounds_give_models_that_are_finite():
 
 def test_a_model_that_is_not_finite_is_not_saved(trained, tmp_path):
     rec = Recommender.load(root=trained)
-    rec.taste.weights[3, 3] = np.inf
+    rec.taste.weights.data[3] = np.inf
     for question in (
         lambda: describe_recommender(rec),
         lambda: save(tmp_path, "v1.0.0", lambda f: write_recommender(rec, f), {}),

@@ -31,12 +31,14 @@ from movierec.parts import learn_taste, rated_rows, taste_arrays
 from movierec.recommender import Recommender, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
+    add_signals,
     content_matrix,
     contributions,
     diversify,
     extend_weights,
     fit_taste,
     gram_matrix,
+    keep_largest,
     make_profiles,
     penalties,
     rank_people,
@@ -166,7 +168,7 @@ def test_scores_are_those_of_the_formulas(seed, learned, monkeypatch):
     kinds = kind_vectors(content)
     likeness = build_likeness(users, movies, ratings, kinds, every, every)
     model = fit_taste(users, movies, ratings, content, config, likeness)
-    alike = liked_scores(likeness, every)
+    alike = np.maximum(liked_scores(likeness, every), 0)  # none is unlike
     some = rng.random((5, 12)) < 0.4
     stars = np.where(some, rng.integers(1, 6, (5, 12)), 0).astype(float)
     scores = score_people(model, people_in(stars))
@@ -208,7 +210,7 @@ def test_films_that_are_not_learned_do_the_lists_no_harm(cap, dataset, recommend
         settings = TasteConfig(max_learned_movies=cap)
         model = fit_taste(*given, content, settings, likeness, names)
         scores = score_people(model, people_in(split.base[split.users]))
-        learned = np.isin(every, model.rows[: len(model.weights)])
+        learned = np.isin(every, model.rows[: model.weights.shape[0]])
         assert learned.sum() == cap and len(model.rows) > cap
         of_all, of_learned = (
             user_metrics(split, recommend_lists(split, lambda _, s=s: s, 10), 10)
@@ -252,7 +254,7 @@ def test_fewer_movies_learn_and_content_covers_those_with_few_ratings(learned, d
     counts = rec.movies["n_ratings"].to_numpy()
     rows, least = rec.taste.rows, TasteConfig().least_ratings
     rest = np.setdiff1d(np.arange(len(counts)), rows)
-    assert len(rec.taste.weights) == learned and counts[rest].max() < least
+    assert rec.taste.weights.shape[0] == learned and counts[rest].max() < least
     assert counts[rows[:learned]].min() >= counts[rows[learned:]].max()
     found = rec.recommend({50: 5, 1682: 4, "Fargo": 1}, 1682).frame
     assert (
@@ -392,7 +394,9 @@ def test_a_block_of_people_is_ranked_like_each_of_them(seed):
 def partial(request, dataset, recommender):
     "A model in which few films have weights, and the others are judged by content."
     learned, least = request.param
-    few = TasteConfig(max_learned_movies=learned, least_ratings=least)
+    few = TasteConfig(
+        max_learned_movies=learned, least_ratings=least, most_weights=10**5
+    )
     given = recommender.catalogue, dataset.ratings, recommender.features
     return learn_taste(*given, few, recommender.likeness), given
 
@@ -410,6 +414,28 @@ def test_oracle_content_is_what_a_regression_on_all_flags_says(partial):
     expected = model.weights.astype(float) @ smoother * how_known
     found = model.effects.astype(float) @ model.content[others].T
     assert 0 < len(others) < len(full) and np.allclose(found, expected, atol=1e-6)
+
+
+def test_oracle_the_largest_weights_are_kept():
+    weights = np.random.default_rng(0).normal(size=(40, 30))
+    for most in (1, 7, 30, 99):
+        kept = keep_largest(weights, most, chunk=9).toarray()
+        for row, of_row in zip(weights, kept, strict=True):
+            largest = np.argsort(-np.abs(row))[:most]
+            assert np.array_equal(np.flatnonzero(of_row), np.sort(largest))
+            assert np.array_equal(of_row[largest], row[largest])
+
+
+def test_oracle_likeness_is_that_to_the_nearest_films(recommender):
+    index, most = recommender.likeness, TasteConfig().most_alike
+    for row in (0, 49, 800, 1681):
+        scores = np.maximum(liked_scores(index, np.array([row]))[0], 0)
+        scores = np.where(recommender.catalogue.is_double, 0, scores)
+        kept = recommender.taste.alike[[row]].toarray()[0]
+        kept = np.where(recommender.catalogue.is_double, 0, kept)
+        assert np.allclose(kept[kept > 0], scores[kept > 0])
+        assert scores[kept == 0].max() <= kept[kept > 0].min() + 1e-6
+        assert most - 20 <= (kept > 0).sum() <= most
 
 
 def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommender):
@@ -439,8 +465,11 @@ def test_oracle_no_score_of_a_film_without_weights_is_above_the_reach():
     few = TasteConfig(max_learned_movies=10, least_ratings=99, factors=2, newcomer=0)
     model = fit_taste(users, rows, stars.astype(float), content, few)
     profiles = make_profiles(model, People(users, rows, stars.astype(float), 60))
-    highest = score_others(model, profiles).max(1)
-    assert (highest > 0).any() and (highest <= reach_of_others(model, profiles)).all()
+    effects = add_signals(profiles.signals, model.effects)
+    highest = score_others(model, profiles, effects).max(1)
+    reach = reach_of_others(model, profiles, effects)
+    assert (highest > 0).any() and (highest <= reach).all()
+    assert (reach <= reach_of_others(model, profiles) + 1e-6).all()
 
 
 def test_contributions_are_additive_for_any_film(recommender):
