@@ -110,6 +110,7 @@ class LikenessConfig(Section):
     damping: Number = Field(0.15, ge=0, le=1)  # power of a popular movie's penalty
     # of directors, writers and cast, beside genres
     people: Number = Field(0.2, ge=0, le=100)
+    nearest: int = Field(200, ge=1, le=10**4)  # of each movie, that are kept
 
 # %% ../nbs/00_config.ipynb #5d1f8f27
 class TasteConfig(Section):
@@ -128,7 +129,6 @@ class TasteConfig(Section):
     baseline_ratings: Number = Field(20, ge=0.01, le=10**6)  # so many halve it
     newcomer: Number = Field(0.35, ge=0, le=100)  # of likeness, for who rated little
     newcomer_ratings: Number = Field(15, ge=0.01, le=10**6)  # with so many it is gone
-    most_alike: int = Field(200, ge=1, le=10**4)  # of a movie whose likeness counts
     max_learned_movies: int = Field(5000, ge=1, le=20000)  # the most rated ones
     least_ratings: int = Field(10, ge=1, le=10**6)  # of other movies that get weights
     factor_weight: Number = Field(0.2, ge=0, le=100)  # of the factors; 0: none

@@ -34,7 +34,7 @@ from .data import RELEVANT, Dataset, fold, grade, release_terms
 from .factors import people_in
 from .features import Features, build_features
 from .files import DataError, Progress, no_progress, to_json, write_atomically
-from .likeness import build_likeness, kinship_vectors
+from .likeness import build_likeness, keep_nearest, kinship_vectors
 from .makers import read_dataset
 from .metrics import LIST_METRICS, METRICS, Lists
 from movierec.similarity import (
@@ -154,6 +154,7 @@ def fit_taste_on(
     users, movies = np.nonzero(split.base)
     rated, every = (users, movies, split.base[users, movies]), np.arange(len(content))
     alike = build_likeness(*rated, kinds, every, every, likeness, config.grades)
+    alike = keep_nearest(alike) if config.newcomer else alike
     model = fit_taste(*rated, content, config, alike, names)
     return lambda table: score_people(model, people_in(table))
 

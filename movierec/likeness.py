@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['PEOPLE', 'LEAST_RATERS', 'kind_vectors', 'kinship_vectors', 'kinship_names', 'nearest_half', 'LikenessIndex',
            'build_likeness', 'ratings_by', 'pair_factors', 'liked_scores', 'liked_pairs', 'kinship_scores',
-           'best_liked', 'liked_lists', 'nearest_liked', 'LikedNeighbours', 'build_liked_neighbours', 'count_both',
-           'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
+           'best_liked', 'liked_lists', 'keep_nearest', 'kept_likeness', 'LikedNeighbours', 'liked_neighbours',
+           'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
 
 # %% ../nbs/12_likeness.ipynb #93492fba
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from .config import LikenessConfig, TasteConfig
 from .data import RELEVANT, grade
 from .features import Features, dense
-from .neighbours import STORED, Nearest, Neighbours
+from .neighbours import Nearest, Neighbours
 from movierec.similarity import (
     LIKED,
     best_first,
@@ -80,6 +80,8 @@ class LikenessIndex:
     film_of: np.ndarray  # (movies,) a number, the same for entries of one film
     config: LikenessConfig
     grades: tuple[float, ...]  # what 1 to 5 stars are worth
+    nearest: np.ndarray  # (movies, n) int32, from liked_lists
+    nearest_scores: np.ndarray  # (movies, n) float32
 
     @cached_property
     def vector_of(self) -> np.ndarray:
@@ -130,7 +132,7 @@ def build_likeness(
     config: LikenessConfig = LikenessConfig(),
     grades: tuple[float, ...] = TasteConfig().grades,
 ) -> LikenessIndex:
-    "The index of these ratings."
+    "The index of these ratings, without the nearest films."
     from scipy.sparse import csr_array
 
     numbers, person = np.unique(users, return_inverse=True)
@@ -141,7 +143,8 @@ def build_likeness(
     for table in (by_film, by_person):
         table.sort_indices()  # the same in whichever order the ratings come
     parts = by_film, by_person, numbers, csr_array(kinds)
-    return LikenessIndex(*parts, tie_place, film_of, config, grades)
+    none = np.empty((len(tie_place), 0), np.int32), np.empty((len(tie_place), 0))
+    return LikenessIndex(*parts, tie_place, film_of, config, grades, *none)
 
 
 def ratings_by(
@@ -211,7 +214,7 @@ def best_liked(
 
 def liked_lists(
     index: LikenessIndex,
-    length: int = STORED,
+    length: int,
 ) -> tuple[np.ndarray, np.ndarray]:  # (movies, length) int32 and float32
     "The nearest films of every film, itself among them, each once; -1: none left."
     n = len(index.tie_place)
@@ -225,14 +228,26 @@ def liked_lists(
     return lists, scores
 
 
-def nearest_liked(index: LikenessIndex, length: int) -> Any:
-    "Each film's likeness to those nearest to it; csr (movies, movies) float32."
+def keep_nearest(index: LikenessIndex) -> LikenessIndex:
+    "The index with the nearest films of each."
+    nearest, scores = liked_lists(index, index.config.nearest)
+    return replace(index, nearest=nearest, nearest_scores=scores)
+
+
+def kept_likeness(
+    index: LikenessIndex,
+    rows: np.ndarray,  # (films,)
+    weights: np.ndarray,  # (films,) what each counts
+    n_lines: int,
+    line: np.ndarray,  # (films,) to which line of the table each is added
+) -> Any:  # csr (lines, movies) float64
+    "The likeness of some films to those nearest to each, weighted and added up."
     from scipy.sparse import csr_array
 
-    lists, scores = liked_lists(index, length)
-    row, place = np.nonzero(lists >= 0)
-    where = row, lists[row, place]
-    return csr_array((scores[row, place], where), (len(lists), len(lists)))
+    film, place = np.nonzero(index.nearest[rows] >= 0)
+    scores = index.nearest_scores[rows[film], place].astype(np.float64) * weights[film]
+    where = line[film], index.nearest[rows[film], place]
+    return csr_array((scores, where), (n_lines, len(index.nearest)))
 
 # %% ../nbs/12_likeness.ipynb #6043d4b4
 class LikedNeighbours(Neighbours):
@@ -262,9 +277,9 @@ class LikedNeighbours(Neighbours):
         return round_scores((kinds @ kinds.T).toarray())
 
 
-def build_liked_neighbours(index: LikenessIndex) -> LikedNeighbours:
-    "The index with the lists of all films."
-    return LikedNeighbours(index, liked_lists(index)[0])
+def liked_neighbours(index: LikenessIndex) -> LikedNeighbours:
+    "The neighbours, with the nearest films that were kept."
+    return LikedNeighbours(index, index.nearest)
 
 # %% ../nbs/12_likeness.ipynb #688b71ee
 def count_both(

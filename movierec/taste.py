@@ -7,7 +7,7 @@ __all__ = ['BLOCK', 'RATED', 'RankedFilms', 'penalties', 'invert', 'solve_weight
            'content_matrix', 'content_gram', 'with_ones', 'solve_content', 'share_steps', 'smoother_flags',
            'shrink_columns', 'extend_weights', 'keep_largest', 'TasteModel', 'Side', 'make_side', 'number_among',
            'choose_films', 'learn_weights', 'content_effects', 'shrink_weights', 'fit_taste', 'Profiles',
-           'make_profiles', 'take_profiles', 'used_columns', 'add_signals', 'add_common', 'score_known', 'score_others',
+           'make_profiles', 'take_profiles', 'add_signals', 'add_common', 'score_known', 'score_others',
            'score_profiles', 'score_people', 'contributions', 'reach_of_others', 'rated_entries', 'best_of_each',
            'best_of_both', 'rank_people', 'diversify', 'check_diversity']
 
@@ -30,7 +30,7 @@ from movierec.factors import (
     place_people,
 )
 from .features import Features, dense
-from .likeness import LikenessIndex, nearest_liked
+from .likeness import LikenessIndex, kept_likeness
 from .similarity import best_first, round_scores
 
 # %% ../nbs/14_taste.ipynb #ae5ed9e8
@@ -212,7 +212,7 @@ class TasteModel:
     effects: np.ndarray  # (learned, parts) float32: what a signal adds to each part
     popularity: np.ndarray  # (movies,) float32: mean signal over all users
     factors: Factors | None  # None: they have no weight
-    alike: Any  # csr (movies, movies) float32; None: nothing is added for newcomers
+    likeness: LikenessIndex | None  # None: nothing is added for newcomers
     config: TasteConfig
 
     @cached_property
@@ -359,7 +359,7 @@ def fit_taste(
     stars: np.ndarray,  # (ratings,) from 0.5 to 5; half a star counts as one
     content: np.ndarray,  # (movies, columns)
     config: TasteConfig = TasteConfig(),
-    likeness: LikenessIndex | None = None,  # of the same ratings
+    likeness: LikenessIndex | None = None,  # of the same ratings, with nearest films
     names: Any = None,  # (movies, flags) for the smoother beside the content
 ) -> TasteModel:
     "Learn from ratings. Needs all weights, and some float64 arrays (learned, learned)."
@@ -380,11 +380,9 @@ def fit_taste(
     of_others = (parts * how_known[:, None]).tocsr()
     of_others.eliminate_zeros()
     popularity = np.where(number < 0, of_others @ by_part, popularity)
-    factors = alike = None
+    factors = None
     if config.factor_weight:
         factors = fit_factors(users, movies, stars, n_movies, config)
-    if likeness is not None and config.newcomer:
-        alike = nearest_liked(likeness, config.most_alike)
     return TasteModel(
         rows,
         keep_largest(weights, config.most_weights),
@@ -392,7 +390,7 @@ def fit_taste(
         effects.astype(np.float32),
         popularity.astype(np.float32),
         factors,
-        alike,
+        likeness if config.newcomer else None,
         config,
     )
 
@@ -427,11 +425,12 @@ def make_profiles(model: TasteModel, people: People) -> Profiles:
     place = [model.baseline_weight(n_ratings)[:, None]]
     if model.factors is not None:
         place += [model.config.factor_weight * place_people(model.factors, people)]
-    liked = csr_array((n, len(model.popularity)))
-    if model.alike is not None:
-        loved = np.maximum(signals, 0) * model.newcomer_weight(n_ratings)[person]
-        few, used = used_columns(table(loved, rows, len(model.popularity)))
-        liked = few @ model.alike[used].astype(np.float64)
+    liked, loved = csr_array((n, len(model.popularity))), np.maximum(signals, 0)
+    loved *= model.newcomer_weight(n_ratings)[person]
+    some = np.flatnonzero(loved)
+    if model.likeness is not None and len(some):
+        likest = model.likeness, rows[some], loved[some]
+        liked = kept_likeness(*likest, n, person[some])
     learning = table(signals * learns, number, n_learned)
     return Profiles(learning, np.hstack(place), liked)
 
@@ -446,23 +445,18 @@ def take_profiles(
     return Profiles(*(part[who] for part in profiles))
 
 # %% ../nbs/14_taste.ipynb #c8398f6d
-def used_columns(signals: Any) -> tuple[Any, np.ndarray]:
-    "A csr matrix without the columns that are empty, and which are left, rising."
-    from scipy.sparse import csr_array
-
-    used, column = np.unique(signals.indices, return_inverse=True)
-    where, shape = (signals.data, column, signals.indptr), (signals.shape[0], len(used))
-    return csr_array(where, shape), used
-
-
 def add_signals(
     signals: Any,  # csr (people, films)
     table: Any,  # (films, columns) float32, sparse or not
     cells: int = 2**17,  # of the table at a time, for one person: they fit into a cache
 ) -> np.ndarray:  # (people, columns) float64
     "signals @ table, without a look at the rows that nobody needs."
-    signals, used = used_columns(signals)
-    if signals.shape[0] > 1:
+    from scipy.sparse import csr_array
+
+    used, column = np.unique(signals.indices, return_inverse=True)
+    where, shape = (signals.data, column, signals.indptr), (signals.shape[0], len(used))
+    signals = csr_array(where, shape)
+    if shape[0] > 1:
         found = signals @ table[used].astype(np.float64)
         return found.toarray() if hasattr(found, "toarray") else found
     one, sums = signals.toarray()[0], np.zeros(table.shape[1])
@@ -538,9 +532,10 @@ def contributions(
         effects = model.effects[learning].astype(np.float64)
         added[np.ix_(learned, ~known)] = (content @ effects.T).T
     added *= signals
-    newcomer = model.newcomer_weight(len(rows)) * np.maximum(signals, 0)
-    if model.alike is not None and newcomer.any():
-        added += newcomer * model.alike[rows][:, targets].toarray()
+    loved = model.newcomer_weight(len(rows)) * np.maximum(signals[:, 0], 0)
+    if model.likeness is not None and loved.any():
+        each = len(rows), np.arange(len(rows))
+        added += kept_likeness(model.likeness, rows, loved, *each)[:, targets].toarray()
     if model.factors is not None:
         by_factors = factor_contributions(model.factors, rows, stars, targets)
         added += model.config.factor_weight * by_factors

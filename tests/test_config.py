@@ -48,6 +48,7 @@ OTHER = {
     "likeness.shrinkage": ("0", 0, 0),
     "likeness.damping": ("1", 1, 1),
     "likeness.people": ("0", 0, 0),
+    "likeness.nearest": ("50", 50, 50),
     "taste.grades": (
         "[-1, -0.5, 0, 0.5, 1]",
         [-1, -0.5, 0, 0.5, 1],
@@ -64,7 +65,6 @@ OTHER = {
     "taste.baseline_ratings": ("5", 5, 5),
     "taste.newcomer": ("0", 0, 0),
     "taste.newcomer_ratings": ("3", 3, 3),
-    "taste.most_alike": ("50", 50, 50),
     "taste.max_learned_movies": ("100", 100, 100),
     "taste.least_ratings": ("1", 1, 1),
     "taste.factor_weight": ("0", 0, 0),
@@ -111,6 +111,7 @@ WRONG = [
     ("likeness.shrinkage", [-1, "some", None, float("nan"), 1e308, 10**400]),
     ("likeness.damping", [-0.1, 1.1, None, True]),
     ("likeness.people", [-0.1, "much", None, True, 101]),
+    ("likeness.nearest", [0, 0.5, None, 10**5]),
     (
         "taste.grades",
         [
@@ -134,7 +135,6 @@ WRONG = [
     ("taste.baseline_ratings", [0, -5, None, 1e308]),
     ("taste.newcomer", [-0.1, None, True, 101]),
     ("taste.newcomer_ratings", [0, -1, None, 5e-324, 1e7]),
-    ("taste.most_alike", [0, 0.5, None, 10**5]),
     ("taste.max_learned_movies", [0, 20001, 2.5, None]),
     ("taste.least_ratings", [0, 1.5, None, 10**400]),
     ("taste.factor_weight", [-0.1, "none", True, 1e308]),

@@ -11,11 +11,12 @@ from movierec.config import LikenessConfig, QueryError, TasteConfig
 from movierec.data import grade
 from movierec.likeness import (
     LEAST_RATERS,
-    build_liked_neighbours,
     build_likeness,
     count_both,
     explain_liked,
+    keep_nearest,
     kind_vectors,
+    liked_neighbours,
     liked_scores,
     why_liked,
 )
@@ -80,7 +81,10 @@ def test_scores_are_those_of_the_formula_and_symmetric(small):
 
 def test_the_nearest_are_those_of_a_plain_sort(small):
     index, _, _ = small
-    near, every = build_liked_neighbours(index), liked_scores(index, np.arange(15))
+    near, every = (
+        liked_neighbours(keep_nearest(index)),
+        liked_scores(index, np.arange(15)),
+    )
     rng = np.random.default_rng(0)
     for row in range(15):
         for allowed in (None, rng.random(15) < 0.6):
@@ -240,7 +244,7 @@ def test_any_ratings_and_settings_give_finite_symmetric_scores(
     index = build_likeness(users, rows, stars, kinds, every, every, config)
     scores = liked_scores(index, every)
     assert np.isfinite(scores).all() and np.array_equal(scores, scores.T)
-    near = build_liked_neighbours(index)
+    near = liked_neighbours(keep_nearest(index))
     assert all(row not in near.nearest(row, 6)[0] for row in range(6))
 
 

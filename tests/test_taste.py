@@ -23,6 +23,7 @@ from movierec.features import Block, Features
 from movierec.files import DataError
 from movierec.likeness import (
     build_likeness,
+    keep_nearest,
     kind_vectors,
     kinship_vectors,
     liked_scores,
@@ -49,6 +50,7 @@ from movierec.taste import (
     solve_weights,
     weighted_signals,
 )
+from movierec.titles import first_of_each
 
 # The closed form
 
@@ -166,7 +168,7 @@ def test_scores_are_those_of_the_formulas(seed, learned, monkeypatch):
     )
     every = np.arange(12)
     kinds = kind_vectors(content)
-    likeness = build_likeness(users, movies, ratings, kinds, every, every)
+    likeness = keep_nearest(build_likeness(users, movies, ratings, kinds, every, every))
     model = fit_taste(users, movies, ratings, content, config, likeness)
     alike = np.maximum(liked_scores(likeness, every), 0)  # none is unlike
     some = rng.random((5, 12)) < 0.4
@@ -206,7 +208,7 @@ def test_films_that_are_not_learned_do_the_lists_no_harm(cap, dataset, recommend
     for split in folds(dataset)[FOLDS]:
         users, movies = np.nonzero(split.base)
         given = users, movies, split.base[users, movies]
-        likeness = build_likeness(*given, kinship, every, every)
+        likeness = keep_nearest(build_likeness(*given, kinship, every, every))
         settings = TasteConfig(max_learned_movies=cap)
         model = fit_taste(*given, content, settings, likeness, names)
         scores = score_people(model, people_in(split.base[split.users]))
@@ -427,15 +429,15 @@ def test_oracle_the_largest_weights_are_kept():
 
 
 def test_oracle_likeness_is_that_to_the_nearest_films(recommender):
-    index, most = recommender.likeness, TasteConfig().most_alike
+    index, catalogue = recommender.likeness, recommender.catalogue
     for row in (0, 49, 800, 1681):
-        scores = np.maximum(liked_scores(index, np.array([row]))[0], 0)
-        scores = np.where(recommender.catalogue.is_double, 0, scores)
-        kept = recommender.taste.alike[[row]].toarray()[0]
-        kept = np.where(recommender.catalogue.is_double, 0, kept)
-        assert np.allclose(kept[kept > 0], scores[kept > 0])
-        assert scores[kept == 0].max() <= kept[kept > 0].min() + 1e-6
-        assert most - 20 <= (kept > 0).sum() <= most
+        scores = liked_scores(index, np.array([row]))[0]
+        order = np.lexsort((catalogue.tie_place, -scores))
+        nearest = first_of_each(order[scores[order] > 0], catalogue.film_of)
+        kept = index.nearest[row][index.nearest[row] >= 0]
+        assert kept.tolist() == nearest[: index.config.nearest].tolist()
+        found = index.nearest_scores[row][: len(kept)]
+        assert np.array_equal(found, scores[kept].astype(np.float32))
 
 
 def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommender):

@@ -111,7 +111,11 @@ def test_another_process_learns_the_same_of_movielens(recommender, tmp_path):
     (tmp_path / "mine").mkdir()
     write_recommender(recommender, tmp_path / "mine")
     mine, its = contents(tmp_path / "mine"), contents(tmp_path / "artifacts" / "v1.0.0")
-    assert {"taste_weights.npy", "neighbours_liked.npy", "positions.npy"} <= mine.keys()
+    assert {
+        "taste_weights_data.npy",
+        "likeness_nearest.npy",
+        "positions.npy",
+    } <= mine.keys()
     assert mine == {name: its.get(name) for name in mine}
 
 
