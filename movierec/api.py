@@ -11,13 +11,13 @@ __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENG
            'list_movies', 'RecommendBody', 'check_titles', 'names_in_body', 'find_recommendations', 'Movie', 'Item',
            'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match', 'MatchesAnswer',
            'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response',
-           'list_fields', 'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter', 'explain_errors',
-           'refuse_constant', 'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json', 'movie_json',
-           'similar_json', 'read_body', 'recommend_json', 'match_json', 'user_json', 'read_evaluation', 'without_folds',
-           'parse_evaluation', 'describe_data', 'describe_model', 'model_json', 'map_columns', 'map_json',
-           'read_document', 'openapi_json', 'Problem', 'list_errors', 'describe_our_problem', 'describe_problem',
-           'problem_headers', 'problem_response', 'Route', 'add_api', 'write_curl', 'make_spec', 'declare',
-           'mend_parameter', 'mend_responses', 'draft_document', 'openapi_document']
+           'conditional_json', 'list_fields', 'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter',
+           'explain_errors', 'refuse_constant', 'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json',
+           'movie_json', 'similar_json', 'read_body', 'recommend_json', 'match_json', 'user_json', 'read_evaluation',
+           'without_folds', 'parse_evaluation', 'describe_data', 'describe_model', 'model_json', 'map_columns',
+           'map_json', 'read_document', 'openapi_json', 'Problem', 'list_errors', 'describe_our_problem',
+           'describe_problem', 'problem_headers', 'problem_response', 'Route', 'add_api', 'write_curl', 'make_spec',
+           'declare', 'mend_parameter', 'mend_responses', 'draft_document', 'openapi_document']
 
 # %% ../nbs/25_api.ipynb #f9e883f6
 import hashlib
@@ -27,7 +27,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
@@ -53,9 +53,11 @@ from .files import read_regular
 from .monitoring import log_failure
 from .recommender import Recommender
 from movierec.serving import (
+    KEEP,
     NOT_KEPT,
     RETRY_SECONDS,
     Model,
+    address_in,
     answering_model,
     current_model,
     current_serving,
@@ -218,7 +220,8 @@ MOST_LETTERS = 10_000  # of the titles in a body
 
 def check_titles(names: Iterable[int | str], parameter: str) -> None:
     "Raises `QueryError` if so many films are named by title that it takes long."
-    titles = [title for name in names if (title := id_and_title(name)[1]) is not None]
+    texts = [name for name in names if isinstance(name, str)]
+    titles = [title for text in texts if (title := id_and_title(text)[1]) is not None]
     letters = sum(map(len, titles))
     if len(titles) > MOST_TITLES or letters > MOST_LETTERS:
         wrong = (
@@ -385,23 +388,49 @@ class MapAnswer(BaseModel, extra="forbid"):
     y: list[float]
 
 # %% ../nbs/25_api.ipynb #726f7cf7
-def entity_tag(model: Model, also: bytes = b"") -> str:
-    "A name for all that the answers of a model depend on, but the address."
-    about = f"{__version__} {model.version} {model.digest} ".encode()
+def entity_tag(model: Model, address: str, also: bytes = b"") -> str:
+    "A name for all that the answer of a model to an address depends on."
+    about = f"{__version__} {model.version} {model.digest} {address} ".encode()
     return hashlib.sha256(about + also).hexdigest()[:32]
 
 # %% ../nbs/25_api.ipynb #b1b67703
+PLAIN = frozenset(("k", "method"))  # what a question may name whose answer is kept
+
+
 def conditional_response(
     model: Model,
-    body: Callable[[], Mapping[str, Any]],  # called if the client hasn't got it yet
+    make: Callable[[], Response],  # called if the client hasn't got it yet
+    kind: str = "",  # of list, as `Serving.count` has it
     also: bytes = b"",  # what else the answer depends on
 ) -> Response:
     "The answer to a GET, with its tag; 304 and nothing if the client has it."
-    tag = entity_tag(model, also)
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # keep, but ask again
-    if request.if_none_match.contains_weak(tag):
-        return Response(status=304, headers=headers)
-    return json_response(body(), headers=headers)
+    tag = entity_tag(model, address_in(request.environ), also)
+    known = request.if_none_match
+    has_it = known.contains_weak(tag)
+    response = Response(status=304)
+    if not has_it or known.star_tag:  # a star is any answer, if there is one
+        made = make()
+        if made.status_code != 200:
+            return made
+        response = response if has_it else made
+    response.headers["ETag"] = f'"{tag}"'
+    response.headers["Cache-Control"] = "no-cache"  # keep it, but ask again
+    if kind:
+        current_serving().count(kind)
+    if not also and PLAIN.issuperset(request.args):
+        about = request.url_rule.rule if request.url_rule else "none", kind, tag
+        request.environ[KEEP] = model, *about
+    return response
+
+
+def conditional_json(
+    model: Model,
+    body: Callable[[], Mapping[str, Any]],
+    kind: str = "",
+    also: bytes = b"",
+) -> Response:
+    "The same, with what `body` gives as JSON."
+    return conditional_response(model, lambda: json_response(body()), kind, also)
 
 # %% ../nbs/25_api.ipynb #03a0b5d5
 Query = TypeVar("Query", bound=BaseModel)
@@ -519,9 +548,12 @@ def read_args(query_class: type[Query]) -> Query:
 def movies_json() -> Response:
     "The movies of the catalogue."
     query, model = read_args(MoviesQuery), current_model()
-    total, movies = list_movies(model.recommender, query)
-    body = {"model_version": model.version, "total": total, "items": movies}
-    return conditional_response(model, lambda: body)
+
+    def find() -> dict[str, Any]:
+        total, movies = list_movies(model.recommender, query)
+        return {"model_version": model.version, "total": total, "items": movies}
+
+    return conditional_json(model, find)
 
 # %% ../nbs/25_api.ipynb #cf374b1b
 def movie_json(movie_id: str) -> Response:
@@ -529,20 +561,25 @@ def movie_json(movie_id: str) -> Response:
     read_args(NoQuery)
     model = current_model()
     rec = model.recommender
-    row = rec.find(name_in_path(movie_id, rec))[0]
-    credits = Credits(**rec.catalogue.credits(row)).model_dump()
-    movie = {"movie": rec.catalogue.record(row), "credits": credits}
-    body = {"model_version": model.version, **movie}
-    return conditional_response(model, lambda: body)
+
+    def find() -> dict[str, Any]:
+        row = rec.find(name_in_path(movie_id, rec))[0]
+        credits = Credits(**rec.catalogue.credits(row)).model_dump()
+        movie = {"movie": rec.catalogue.record(row), "credits": credits}
+        return {"model_version": model.version, **movie}
+
+    return conditional_json(model, find)
 
 # %% ../nbs/25_api.ipynb #bcdf4807
 def similar_json(movie_id: str) -> Response:
     "The movies most like one."
     query, model = read_args(SimilarQuery), current_model()
-    movie = name_in_path(movie_id, model.recommender)
-    results = find_similar(model.recommender, movie, query)
-    current_serving().count("similar")
-    return conditional_response(model, results.to_dict)
+
+    def find() -> dict[str, Any]:
+        movie = name_in_path(movie_id, model.recommender)
+        return find_similar(model.recommender, movie, query).to_dict()
+
+    return conditional_json(model, find, "similar")
 
 # %% ../nbs/25_api.ipynb #122c259a
 def read_body(body_class: type[Query]) -> Query:
@@ -577,11 +614,14 @@ def user_json(user_id: str) -> Response:
     query, model, number = read_args(UserQuery), current_model(), whole_number(user_id)
     user: Any = user_id if number is None else number
     options = {"genres": query.genre, "years": year_range(query)}
-    results = model.recommender.recommend_for_user(
-        user, query.k, diversity=query.diversity, **options
-    )
-    current_serving().count("user")
-    return conditional_response(model, results.to_dict)
+
+    def find() -> dict[str, Any]:
+        found = model.recommender.recommend_for_user(
+            user, query.k, diversity=query.diversity, **options
+        )
+        return found.to_dict()
+
+    return conditional_json(model, find, "user")
 
 # %% ../nbs/25_api.ipynb #bbf9a526
 def read_evaluation(artifact: Artifact) -> bytes:
@@ -640,7 +680,8 @@ def model_json() -> Response:
     read_args(NoQuery)
     model = current_model()
     content = read_evaluation(model.artifact)
-    return conditional_response(model, lambda: describe_model(model, content), content)
+    describe = partial(describe_model, model, content)
+    return conditional_json(model, describe, also=content)
 
 # %% ../nbs/25_api.ipynb #65f5039e
 def map_columns(rec: Recommender) -> dict[str, Any]:
@@ -663,7 +704,7 @@ def map_json() -> Response:
     read_args(NoQuery)
     model = current_model()
     version = {"model_version": model.version}
-    return conditional_response(model, lambda: version | map_columns(model.recommender))
+    return conditional_json(model, lambda: version | map_columns(model.recommender))
 
 # %% ../nbs/25_api.ipynb #6348dadf
 DOCUMENT = "static/openapi.json"

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'MOST_LINES', 'access_log', 'COUNTED', 'LATENCY', 'LATENCY_BUCKETS', 'LATENCY_LIMITS', 'Key', 'Amount',
-           'Example', 'MOST_SNAPSHOT_BYTES', 'WRITE_SECONDS', 'COUNTED_METHODS', 'harmless_id', 'note_request',
-           'LineWriter', 'log_to_stdout', 'log_access', 'log_failure', 'Snapshot', 'read_snapshot', 'Counts',
-           'write_counts', 'keep_writing', 'gather_counts', 'make_metrics_folder', 'count_request', 'counter_families',
-           'latency_family']
+           'Example', 'MOST_SNAPSHOT_BYTES', 'WRITE_SECONDS', 'COUNTED_METHODS', 'harmless_id', 'Asked', 'note_arrival',
+           'note_request', 'LineWriter', 'log_to_stdout', 'log_access', 'log_failure', 'Snapshot', 'read_snapshot',
+           'Counts', 'write_counts', 'keep_writing', 'gather_counts', 'make_metrics_folder', 'count_request',
+           'counter_families', 'latency_family']
 
 # %% ../nbs/23_monitoring.ipynb #8d2cc4db
 import logging
@@ -18,13 +18,13 @@ import sys
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from queue import Queue
 from threading import Event, Lock, Thread
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from flask import g, request
 from prometheus_client.core import (
@@ -50,10 +50,28 @@ def harmless_id(given: str | None) -> str:
     return str(given) if fits else secrets.token_hex(16)
 
 # %% ../nbs/23_monitoring.ipynb #258a0ac7
+class Asked(NamedTuple):
+    "A request, as log and counters tell of it."
+
+    request_id: str
+    method: str
+    path: str
+    query: str
+    started: float  # when it arrived, in seconds of time.perf_counter
+
+
+def note_arrival(environ: Mapping[str, Any]) -> Asked:
+    "What there is to tell of a request (its environ, as of WSGI) that arrives now."
+    path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+    about = environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", "")
+    request_id = harmless_id(environ.get("HTTP_X_REQUEST_ID"))
+    return Asked(request_id, *about, time.perf_counter())
+
+
 def note_request() -> None:
-    "Give the request its id, and look at the clock."
-    g.request_id = harmless_id(request.headers.get("X-Request-Id"))
-    g.started = time.perf_counter()
+    "Give the request that Flask has its id, and look at the clock."
+    g.asked = note_arrival(request.environ)
+    g.request_id = g.asked.request_id
 
 # %% ../nbs/23_monitoring.ipynb #83921c87
 MOST_LINES = 10_000  # that wait to be written
@@ -118,6 +136,7 @@ def log_to_stdout(
 
 # %% ../nbs/23_monitoring.ipynb #37691640
 def log_access(
+    asked: Asked,
     route: str,  # such as /movies/<movie_id>
     status: int,
     seconds: float,  # from the arrival of the request to its answer
@@ -125,10 +144,10 @@ def log_access(
     "Write the request's line into the log."
     if access_log.isEnabledFor(logging.INFO):
         line = {
-            "request_id": g.request_id,
-            "method": request.method,
-            "path": request.path[:200],
-            "query": request.query_string.decode("latin-1")[:200],
+            "request_id": asked.request_id,
+            "method": asked.method,
+            "path": asked.path[:200],
+            "query": asked.query[:200],
             "route": route,
             "status": status,
             "latency_seconds": round(seconds, 6),
@@ -283,15 +302,16 @@ COUNTED_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 def count_request(
     counts: Counts,
+    asked: Asked,
     route: str,  # such as /movies/<movie_id>
     status: int,
     seconds: float,  # from the arrival of the request to its answer
 ) -> None:
     "Count the request that is being answered."
-    method = request.method if request.method in COUNTED_METHODS else "other"
+    method = asked.method if asked.method in COUNTED_METHODS else "other"
     counts.add("requests", method, route, str(status))
     limit = LATENCY_LIMITS[bisect_left(LATENCY_BUCKETS, seconds)]
-    counts.add(LATENCY, route, limit, example=(g.request_id, seconds, time.time()))
+    counts.add(LATENCY, route, limit, example=(asked.request_id, seconds, time.time()))
     counts.add(LATENCY, route, "sum", by=seconds)
 
 # %% ../nbs/23_monitoring.ipynb #a01fd9b9

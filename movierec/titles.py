@@ -647,6 +647,8 @@ MAX_NAME_LENGTH = 200  # letters; no title is as long
 
 def count_letters(text: str) -> int:
     "How many letters a text has, written out: '½' has three."
+    if text.isascii():
+        return len(text)
     return len(unicodedata.normalize("NFKD", text.casefold()))
 
 

@@ -8,10 +8,10 @@ __all__ = ['LETTER_SIZES', 'LINE_WIDTH', 'LINES_HEIGHT', 'EM_WIDTHS', 'ERAS', 'C
            'em_width', 'letter_size', 'describe_poster', 'read_motifs', 'choose_motif', 'render_page', 'find_films',
            'filled_fields', 'in_words', 'catalogue_form', 'list_page', 'redirect_to_film', 'named_page', 'search_page',
            'home_page', 'say_method', 'kind_method', 'say_lovers', 'say_loved_too', 'describe_lovers',
-           'count_same_genres', 'describe_film', 'scores_tell', 'ask_similar', 'film_page', 'QuestionBody', 'known_ids',
-           'ask_about', 'for_you_page', 'rated_recommender', 'for_you_films', 'keep_known', 'for_you_list',
-           'shorten_sum', 'for_you_why', 'map_page', 'api_page', 'films_to_go_on_with', 'error_response',
-           'set_up_templates', 'create_app']
+           'count_same_genres', 'describe_film', 'scores_tell', 'ask_similar', 'film_page', 'show_film', 'QuestionBody',
+           'known_ids', 'ask_about', 'for_you_page', 'show_for_you', 'rated_recommender', 'for_you_films', 'keep_known',
+           'for_you_list', 'shorten_sum', 'for_you_why', 'map_page', 'api_page', 'films_to_go_on_with',
+           'error_response', 'set_up_templates', 'create_app']
 
 # %% ../nbs/26_web.ipynb #2566afd1
 import json
@@ -41,6 +41,7 @@ from movierec.api import (
     YearFrom,
     YearTo,
     add_api,
+    conditional_response,
     describe_problem,
     find_recommendations,
     find_similar,
@@ -282,17 +283,20 @@ def search_page(rec: Recommender, form: Mapping[str, Any]) -> Response:
 # %% ../nbs/26_web.ipynb #21e2d488
 def home_page() -> Response:
     "GET /: the search box, what was found, or what there is."
-    rec = current_model().recommender
-    given = filled_fields(MoviesQuery.model_fields.keys() - {"k"})
+    model, given = (
+        current_model(),
+        filled_fields(MoviesQuery.model_fields.keys() - {"k"}),
+    )
+    rec = model.recommender
     text = cut_text(given.get("q", [""])[0]).strip()
     if text:
         given["q"] = [text]
         if len(given) == 1 and (way := named_page(rec, text)):
             return way
     form = catalogue_form(rec, given)
-    return (
-        search_page(rec, form) if text and not form["problem"] else list_page(rec, form)
-    )
+    if text and not form["problem"]:
+        return search_page(rec, form)
+    return conditional_response(model, lambda: list_page(rec, form))
 
 # %% ../nbs/26_web.ipynb #58d6743e
 def say_method(rec: Recommender, method: str) -> str:
@@ -417,18 +421,25 @@ def ask_similar(
         items = find_similar(rec, movie_id, query).items
     except (BadQuery, QueryError) as error:
         return {"query": query, "items": [], "problem": in_words(error)}
-    current_serving().count("similar")
     return {"query": query, "items": items, "problem": None}
 
 # %% ../nbs/26_web.ipynb #9bd74d15
 def film_page(movie_id: str) -> Response:
-    "GET /movies/<movie_id>: a film, and two shelves of films that go with it."
-    rec, given = current_model().recommender, filled_fields(SimilarQuery.model_fields)
+    "GET /movies/<movie_id>: the page of a film, or the way to it."
+    model, given = current_model(), filled_fields(SimilarQuery.model_fields)
+    rec = model.recommender
     name = name_in_path(movie_id, rec)
     if isinstance(name, str) or str(name) != movie_id:
         found = rec.catalogue.record(rec.find(name)[0])
         return redirect_to_film(found["movie_id"], **given)
-    row, asked = rec.catalogue.row_of[name], ask_similar(rec, name, given)
+    return conditional_response(model, lambda: show_film(rec, name, given), "similar")
+
+
+def show_film(
+    rec: Recommender, movie_id: int, given: Mapping[str, Sequence[str]]
+) -> Response:
+    "The page of a film, and of two shelves of films that go with it."
+    row, asked = rec.catalogue.row_of[movie_id], ask_similar(rec, movie_id, given)
     query, failed = asked["query"], bool(asked["problem"])
     names = {method.casefold(): method for method in rec.neighbours}
     method = names.get((query.method or "").casefold(), kind_method(rec))
@@ -488,7 +499,12 @@ PER_LIST = 12  # films recommended at a time
 
 def for_you_page() -> Response:
     "GET /for-you: films to begin with; the script does the rest."
-    rec = current_model().recommender
+    model = current_model()
+    return conditional_response(model, lambda: show_for_you(model.recommender))
+
+
+def show_for_you(rec: Recommender) -> Response:
+    "The page with films to rate, and the list for somebody who has rated none."
     if rec.taste is None:
         return render_page("for_you.html")
     films = ask_about(rec, QuestionBody())
