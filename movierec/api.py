@@ -401,10 +401,10 @@ def conditional_response(
     model: Model,
     make: Callable[[], Response],  # called if the client hasn't got it yet
     kind: str = "",  # of list, as `Serving.count` has it
-    also: bytes = b"",  # what else the answer depends on
+    also: bytes | None = None,  # what else the answer depends on
 ) -> Response:
     "The answer to a GET, with its tag; 304 and nothing if the client has it."
-    tag = entity_tag(model, address_in(request.environ), also)
+    tag = entity_tag(model, address_in(request.environ), also or b"")
     known = request.if_none_match
     has_it = known.contains_weak(tag)
     response = Response(status=304)
@@ -417,7 +417,7 @@ def conditional_response(
     response.headers["Cache-Control"] = "no-cache"  # keep it, but ask again
     if kind:
         current_serving().count(kind)
-    if not also and PLAIN.issuperset(request.args):
+    if also is None and PLAIN.issuperset(request.args):
         about = request.url_rule.rule if request.url_rule else "none", kind, tag
         request.environ[KEEP] = model, *about
     return response
@@ -427,7 +427,7 @@ def conditional_json(
     model: Model,
     body: Callable[[], Mapping[str, Any]],
     kind: str = "",
-    also: bytes = b"",
+    also: bytes | None = None,
 ) -> Response:
     "The same, with what `body` gives as JSON."
     return conditional_response(model, lambda: json_response(body()), kind, also)

@@ -522,19 +522,23 @@ class Answers:
         self.most_bytes, self.model = most_bytes, Any
         self.kept, self.room = OrderedDict[str, Answer](), most_bytes
 
-    def get(self, model: Any, address: str) -> Answer | None:
-        "The answer that was kept for an address; with another model, none is."
+    def serve(self, model: Any) -> None:
+        "Begin anew, if it is another model."
         if model is not self.model:
             self.model, self.room = model, self.most_bytes
             self.kept.clear()
+
+    def get(self, model: Any, address: str) -> Answer | None:
+        "The answer of the model in use that was kept for an address."
+        self.serve(model)
         if address in self.kept:
             self.kept.move_to_end(address)
         return self.kept.get(address)
 
     def add(self, model: Any, address: str, answer: Answer) -> None:
-        "Keep an answer; those that nobody has asked for longest make room."
-        known = address in self.kept or model is not self.model
-        if known or len(answer.body) > MOST_ANSWER_BYTES:
+        "Keep an answer of the model in use; the one asked for longest ago makes room."
+        self.serve(model)
+        if address in self.kept or len(answer.body) > MOST_ANSWER_BYTES:
             return
         self.kept[address] = answer
         self.room -= len(answer.body) + ANSWER_BYTES
@@ -563,13 +567,15 @@ def address_in(environ: Mapping[str, Any]) -> str:
 
 def keep_answer(
     answers: Answers,
+    in_use: Model | None,
     environ: Mapping[str, Any],
     start: Mapping[str, Any],  # a message of ASGI, with status and headers
     content: Mapping[str, Any],  # the next one, with the body
 ) -> None:
     "Keep an answer if its view says so, and it is whole."
-    if KEEP in environ and (environ["REQUEST_METHOD"], start["status"]) == ("GET", 200):
-        model, *about = environ[KEEP]
+    model, *about = environ.get(KEEP, [None])
+    asked = environ["REQUEST_METHOD"], start["status"]
+    if model is not None and model is in_use and asked == ("GET", 200):
         own = [pair for pair in start["headers"] if pair[0].lower() != b"x-request-id"]
         answers.add(model, address_in(environ), Answer(*about, own, content["body"]))
 
@@ -585,9 +591,15 @@ class BodyFirst:
     )
     answers: Answers = field(default_factory=Answers)
 
+    @property
+    def serving(self) -> Serving:
+        "What the application holds."
+        found: Serving = self.application.extensions["movierec"]
+        return found
+
     def answer_again(self, environ: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         "The messages of an answer that was kept; None if there is none for a request."
-        serving: Serving = self.application.extensions["movierec"]
+        serving = self.serving
         held, latest = serving.holder.held, serving.holder.latest
         if environ["REQUEST_METHOD"] != "GET" or held.model is None:
             return None
@@ -622,4 +634,4 @@ class BodyFirst:
         messages = await get_running_loop().run_in_executor(pool, work)
         for message in messages:
             await send(message)
-        keep_answer(self.answers, environ, *messages)
+        keep_answer(self.answers, self.serving.holder.held.model, environ, *messages)
