@@ -27,7 +27,7 @@ import polars as pl
 
 from .artifacts import Artifact, library_versions, open_version
 from .config import MovierecError
-from .factors import People
+from .factors import People, each_person
 from movierec.files import (
     Progress,
     no_progress,
@@ -38,7 +38,7 @@ from movierec.files import (
 )
 from .likeness import ratings_by
 from .recommender import Recommender, choose, learned, open_recommender
-from .taste import rank_people
+from .taste import rank_films
 from .titles import check_k
 
 # %% ../nbs/22_batch.ipynb #94af0221
@@ -70,13 +70,12 @@ def recommend_users(
     rec: Recommender,
     user_ids: Sequence[int],  # of the data that it has learned from
     k: int,
-    block: int = 256,  # users at a time
 ) -> pl.DataFrame:  # (at most users * k, 4): user_id, rank, movie_id, score
     "What `recommend_for_user` gives for each of these users, as one table."
-    taste, lists = learned(rec.taste), []
-    for first in range(0, len(user_ids), block):
-        people = people_among(rec, user_ids[first : first + block])
-        lists += rank_people(taste, people, k, rec.catalogue)
+    taste, people = learned(rec.taste), people_among(rec, user_ids)
+    lists = [
+        rank_films(taste, *rated, k, rec.catalogue) for rated in each_person(people)
+    ]
     ids = rec.movies["movie_id"].to_numpy()
     return join_lists(user_ids, lists, ids, ("user_id", "movie_id"))
 

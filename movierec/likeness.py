@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PEOPLE', 'LEAST_RATERS', 'kind_vectors', 'kinship_vectors', 'kinship_names', 'nearest_half', 'LikenessIndex',
            'build_likeness', 'ratings_by', 'pair_factors', 'liked_scores', 'liked_pairs', 'kinship_scores',
-           'best_liked', 'liked_lists', 'keep_nearest', 'kept_likeness', 'LikedNeighbours', 'liked_neighbours',
-           'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
+           'best_liked', 'liked_lists', 'keep_nearest', 'kept_likeness', 'kept_pairs', 'LikedNeighbours',
+           'liked_neighbours', 'count_both', 'why_liked', 'RatingSummary', 'summarise_ratings', 'explain_liked']
 
 # %% ../nbs/12_likeness.ipynb #93492fba
 from collections.abc import Sequence
@@ -238,16 +238,24 @@ def kept_likeness(
     index: LikenessIndex,
     rows: np.ndarray,  # (films,)
     weights: np.ndarray,  # (films,) what each counts
-    n_lines: int,
-    line: np.ndarray,  # (films,) to which line of the table each is added
-) -> Any:  # csr (lines, movies) float64
+) -> tuple[np.ndarray, np.ndarray]:  # rows, rising, and sums; (near,) each
     "The likeness of some films to those nearest to each, weighted and added up."
-    from scipy.sparse import csr_array
+    near, scores = index.nearest[rows], index.nearest_scores[rows] * weights[:, None]
+    films, place = np.unique(near[near >= 0], return_inverse=True)
+    return films, np.bincount(place, scores[near >= 0], len(films))
 
-    film, place = np.nonzero(index.nearest[rows] >= 0)
-    scores = index.nearest_scores[rows[film], place].astype(np.float64) * weights[film]
-    where = line[film], index.nearest[rows[film], place]
-    return csr_array((scores, where), (n_lines, len(index.nearest)))
+
+def kept_pairs(
+    index: LikenessIndex,
+    rows: np.ndarray,  # (films,)
+    others: np.ndarray,  # (others,) rows
+) -> np.ndarray:  # (films, others) float64
+    "The same likeness for pairs of films, 0 where it is not kept."
+    near, found = index.nearest[rows], np.zeros((len(rows), len(others)))
+    for column, other in enumerate(others.tolist()):
+        film, place = np.nonzero(near == other)
+        found[film, column] = index.nearest_scores[rows[film], place]
+    return found
 
 # %% ../nbs/12_likeness.ipynb #6043d4b4
 class LikedNeighbours(Neighbours):

@@ -39,7 +39,6 @@ from movierec.config import (
     load_config,
     show_value,
 )
-from .factors import one_person
 from .features import Features, build_features, feature_settings
 from movierec.likeness import (
     LikedNeighbours,
@@ -69,8 +68,8 @@ from movierec.taste import (
     check_diversity,
     contributions,
     diversify,
-    rank_people,
-    score_people,
+    rank_films,
+    score_person,
 )
 from .titles import check_k, first_of_each
 
@@ -173,7 +172,7 @@ def explain_taste(
     stars: np.ndarray,  # (rated,)
 ) -> Explanation:
     "What each rated film, and popularity, contribute to the score of a film."
-    score = float(score_people(taste, one_person(rated, stars))[0, row])
+    score = float(score_person(taste, rated, stars)[row])
     added, baseline = contributions(taste, rated, stars, np.array([row]))
     parts = stars, added[:, 0], float(baseline[0]), bool(taste.number[row] >= 0)
     movie, names = catalogue.record(row), spoken_names(catalogue)
@@ -340,8 +339,8 @@ class Recommender:
         )
         allowed = self.catalogue.allowed(genres, years, exclude)
         rated, stars, notes = self.catalogue.look_up_ratings(ratings)
-        n, person = pool(k, diversity), one_person(rated, stars)
-        (found,) = rank_people(taste, person, n, self.catalogue, allowed)
+        asked = pool(k, diversity), self.catalogue, allowed
+        found = rank_films(taste, rated, stars, *asked)
         rows, scores = spread_out(choose(self), *found, k, diversity)
         why = reasons(taste, self.catalogue, rated, stars, rows)
         films = [self.catalogue.records[row] for row in rows.tolist()]

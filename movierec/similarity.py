@@ -305,6 +305,7 @@ def best_first(
     tie_place: np.ndarray,  # (films,) each one's place in the tie order
     film_of: np.ndarray,  # (films,) a number, the same for entries of one film
     above: float = -np.inf,  # only scores above it count
+    rows: np.ndarray | None = None,  # (films,) their places in both tables; None: all
 ) -> np.ndarray:  # (at most k,) places among these films, the best first
     "The k best by score, then in the tie order, each film once."
     n, enough = len(scores), k
@@ -312,8 +313,9 @@ def best_first(
         enough = min(2 * enough + 8, n)
         cut = np.partition(scores, n - enough)[n - enough] if enough < n else above
         places = np.flatnonzero((scores >= cut - 1e-12) & (scores > above))
-        order = np.lexsort((tie_place[places], -round_scores(scores[places])))
-        chosen = first_of_each(places[order], film_of)[:k]
+        films = places if rows is None else rows[places]
+        order = np.lexsort((tie_place[films], -round_scores(scores[places])))
+        chosen = places[first_of_each(order, film_of[films])][:k]
         if len(chosen) == k or cut <= above:
             return chosen
 

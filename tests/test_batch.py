@@ -172,7 +172,7 @@ def test_few_movies_many_doubles_and_large_k():
     )
     rec = Recommender.from_tables(movies, ratings)
     for k in (1, 2, 3, 50):
-        table = recommend_users(rec, [2, 1, 3], k, block=2)
+        table = recommend_users(rec, [2, 1, 3], k)
         for user_id in (1, 2, 3):
             expected = rec.recommend_for_user(user_id, k).frame["movie_id"].to_list()
             assert (

@@ -18,7 +18,13 @@ from movierec.evaluation import (
     recommend_lists,
     user_metrics,
 )
-from movierec.factors import People, factor_scores, one_person, people_in
+from movierec.factors import (
+    People,
+    each_person,
+    factor_scores,
+    one_person,
+    people_in,
+)
 from movierec.features import Block, Features
 from movierec.files import DataError
 from movierec.likeness import (
@@ -40,9 +46,9 @@ from movierec.taste import (
     fit_taste,
     gram_matrix,
     keep_largest,
-    make_profiles,
+    make_profile,
     penalties,
-    rank_people,
+    rank_films,
     reach_of_others,
     score_others,
     score_people,
@@ -386,7 +392,8 @@ def test_a_block_of_people_is_ranked_like_each_of_them(seed):
     allowed = None if seed % 2 else rng.random(n) < 0.7
     scores = score_people(model, people)
     for k in (1, 5, 100):
-        ranked = rank_people(model, people, k, catalogue, allowed)
+        asked = k, catalogue, allowed
+        ranked = [rank_films(model, *rated, *asked) for rated in each_person(people)]
         for i, (rows, found) in enumerate(ranked):
             wanted = rank_by_the_book(scores[i], people, i, k, catalogue, allowed)
             assert rows.tolist() == wanted and found.tolist() == [*scores[i][wanted]]
@@ -451,7 +458,8 @@ def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommend
     scores, wider = score_people(model, people), 0
     for k, genres in ((10, None), (10, ["Documentary"]), (200, None)):
         allowed = catalogue.allowed(genres)
-        lists = rank_people(model, people, k, catalogue, allowed)
+        asked = k, catalogue, allowed
+        lists = [rank_films(model, *rated, *asked) for rated in each_person(people)]
         for i, (best, found) in enumerate(lists):
             wanted = rank_by_the_book(scores[i], people, i, k, catalogue, allowed)
             assert best.tolist() == wanted
@@ -466,12 +474,14 @@ def test_oracle_no_score_of_a_film_without_weights_is_above_the_reach():
     stars, content = rng.integers(1, 6, len(users)), rng.normal(size=(40, 5))
     few = TasteConfig(max_learned_movies=10, least_ratings=99, factors=2, newcomer=0)
     model = fit_taste(users, rows, stars.astype(float), content, few)
-    profiles = make_profiles(model, People(users, rows, stars.astype(float), 60))
-    effects = add_signals(profiles.signals, model.effects)
-    highest = score_others(model, profiles, effects).max(1)
-    reach = reach_of_others(model, profiles, effects)
-    assert (highest > 0).any() and (highest <= reach).all()
-    assert (reach <= reach_of_others(model, profiles) + 1e-6).all()
+    found = []
+    for rated in each_person(People(users, rows, stars.astype(float), 60)):
+        profile = make_profile(model, *rated)
+        effects = add_signals(profile.numbers, profile.signals, model.effects)
+        found.append(score_others(model, profile, effects).max())
+        reach = reach_of_others(model, profile, effects)
+        assert found[-1] <= reach <= reach_of_others(model, profile) + 1e-6
+    assert max(found) > 0
 
 
 def test_contributions_are_additive_for_any_film(recommender):
