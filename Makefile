@@ -7,7 +7,7 @@ PATHS  := nbs tests tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help python install serve port model test lab check format types sync openapi readme outputs docker docs fix bench bench-board coverage \
+.PHONY: help python install serve port model test lab check format types sync openapi readme outputs docker docs fix bench bench-board bench-fast coverage \
   constraints clean
 
 help: ## list the targets
@@ -141,6 +141,12 @@ bench: bench-board .venv-scale/.installed ## the board, what was tried, scale an
 	@.venv-scale/bin/python benchmarks/scale.py $(BENCH)/scale
 	@$(BIN)/python benchmarks/serving.py $(BENCH)/serving
 	@CHANGE_SECONDS=60 $(BIN)/python -m pytest -q -s tests/test_deploy.py
+
+bench-fast: export OMP_NUM_THREADS = 1
+bench-fast: export OPENBLAS_NUM_THREADS = 1
+bench-fast: export MKL_NUM_THREADS = 1
+bench-fast: model .venv-peers/.installed ## lists for people, growth with the catalogue, memory and HTTP, beside others; an hour, needs wrk
+	@$(BIN)/python benchmarks/fast.py $(BENCH)/fast
 
 .venv-peers/.installed: benchmarks/peers.txt
 	@$(PEERS_PYTHON) -m venv .venv-peers

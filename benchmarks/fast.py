@@ -224,7 +224,7 @@ def lists(folder):
 def memory(folder, n_people=N_PEOPLE):
     "Mebibytes of two workers of `movierec serve`, all of them and what each adds."
     root = saved(folder, ML_25M, n_people)
-    from serving import free_port, when_ready
+    from fast_http import free_port, when_ready
 
     port = free_port()
     environment = os.environ | {"MOVIEREC_MODEL__DIR": str(root)}

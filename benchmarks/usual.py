@@ -9,7 +9,7 @@ import os
 import pickle
 from pathlib import Path
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 
 folder = Path(os.environ["USUAL_DIR"])
 # a pandas DataFrame: movie_id, title
@@ -17,6 +17,8 @@ movies = pickle.loads((folder / "movies.pkl").read_bytes())
 # (movies, movies) float64
 similarity = pickle.loads((folder / "similarity.pkl").read_bytes())
 ids, titles = movies["movie_id"].tolist(), movies["title"].tolist()
+well = folder / "nearest.pkl"  # the nearest of each film, by method: see fast_http.py
+nearest = pickle.loads(well.read_bytes()) if well.exists() else {}
 app = Flask(__name__)
 
 
@@ -56,6 +58,15 @@ def titled(title: str) -> Response:
 def numbered(row: int) -> Response:
     "The films most like a row."
     return jsonify(by_row(row))
+
+
+@app.route("/well/<int:row>")
+def done_well(row: int) -> Response:
+    "The films most like a row, which were found before, with a tag."
+    k, method = request.args.get("k", 10, int), request.args.get("method", "cosine")
+    response = jsonify(nearest[method][row][:k])
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 @app.route("/nothing")

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENGTH', 'MovieName', 'Genre', 'Genres', 'Year',
            'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear', 'ModelVersion',
-           'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES', 'EXAMPLE_HOST',
-           'AN_ID', 'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction', 'check_digits',
-           'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range', 'find_similar',
-           'list_movies', 'RecommendBody', 'check_titles', 'names_in_body', 'find_recommendations', 'Movie', 'Item',
-           'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match', 'MatchesAnswer',
-           'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer', 'entity_tag', 'conditional_response',
-           'conditional_json', 'list_fields', 'find_repeated', 'parse_query', 'BadQuery', 'explain_parameter',
-           'explain_errors', 'refuse_constant', 'unique_names', 'read_json', 'parse_body', 'read_args', 'movies_json',
-           'movie_json', 'similar_json', 'read_body', 'recommend_json', 'match_json', 'user_json', 'read_evaluation',
-           'without_folds', 'parse_evaluation', 'describe_data', 'describe_model', 'model_json', 'map_columns',
-           'map_json', 'read_document', 'openapi_json', 'Problem', 'list_errors', 'describe_our_problem',
-           'describe_problem', 'problem_headers', 'problem_response', 'Route', 'add_api', 'write_curl', 'make_spec',
-           'declare', 'mend_parameter', 'mend_responses', 'draft_document', 'openapi_document']
+           'KEPT_FOR', 'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES',
+           'EXAMPLE_HOST', 'AN_ID', 'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction',
+           'check_digits', 'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range',
+           'find_similar', 'list_movies', 'RecommendBody', 'check_titles', 'names_in_body', 'find_recommendations',
+           'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match',
+           'MatchesAnswer', 'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer', 'entity_tag',
+           'conditional_response', 'conditional_json', 'list_fields', 'find_repeated', 'parse_query', 'BadQuery',
+           'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names', 'read_json', 'parse_body',
+           'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body', 'recommend_json', 'match_json',
+           'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation', 'describe_data', 'describe_model',
+           'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json', 'Problem', 'list_errors',
+           'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response', 'Route', 'add_api',
+           'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses', 'draft_document',
+           'openapi_document']
 
 # %% ../nbs/25_api.ipynb #f9e883f6
 import hashlib
@@ -394,7 +395,7 @@ def entity_tag(model: Model, address: str, also: bytes = b"") -> str:
     return hashlib.sha256(about + also).hexdigest()[:32]
 
 # %% ../nbs/25_api.ipynb #b1b67703
-PLAIN = frozenset(("k", "method"))  # what a question may name whose answer is kept
+KEPT_FOR = frozenset(("k", "method"))  # what a question may name whose answer is kept
 
 
 def conditional_response(
@@ -417,7 +418,7 @@ def conditional_response(
     response.headers["Cache-Control"] = "no-cache"  # keep it, but ask again
     if kind:
         current_serving().count(kind)
-    if also is None and PLAIN.issuperset(request.args):
+    if also is None and KEPT_FOR.issuperset(request.args):
         about = request.url_rule.rule if request.url_rule else "none", kind, tag
         request.environ[KEEP] = model, *about
     return response

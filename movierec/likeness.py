@@ -211,7 +211,7 @@ def best_liked(
         scores = np.where(allowed, scores, 0)
     return best_first(scores, k, index.tie_place, index.film_of, above=0)
 
-
+# %% ../nbs/12_likeness.ipynb #1436430b
 def liked_lists(
     index: LikenessIndex,
     length: int,
@@ -233,7 +233,7 @@ def keep_nearest(index: LikenessIndex) -> LikenessIndex:
     nearest, scores = liked_lists(index, index.config.nearest)
     return replace(index, nearest=nearest, nearest_scores=scores)
 
-
+# %% ../nbs/12_likeness.ipynb #1436430c
 def kept_likeness(
     index: LikenessIndex,
     rows: np.ndarray,  # (films,)

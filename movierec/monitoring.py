@@ -165,6 +165,7 @@ def log_failure(error: Exception) -> None:
 COUNTED = {  # name: what it says, its labels
     "requests": ("Requests by route.", ("method", "route", "status")),
     "recommendations": ("Lists, by kind.", ("kind",)),
+    "kept_answers": ("Answers given again, as they were kept.", ()),
     "unknown_titles": ("Searches that named no film.", ()),
     "lost_log_lines": ("Lines of the log that could not be written.", ()),
 }

@@ -147,7 +147,7 @@ def reasons(
 ) -> list[str]:  # (items,)
     "Why each of these films is recommended to somebody."
     added, baseline = contributions(taste, rated, stars, rows)
-    names, learned = spoken_names(catalogue), taste.number[rows] >= 0
+    names, learned = spoken_names(catalogue), taste.known.number[rows] >= 0
     rated_names = [names[row] for row in rated.tolist()]
     return whys_recommended(rated_names, stars, added, baseline, learned)
 
@@ -174,7 +174,7 @@ def explain_taste(
     "What each rated film, and popularity, contribute to the score of a film."
     score = float(score_person(taste, rated, stars)[row])
     added, baseline = contributions(taste, rated, stars, np.array([row]))
-    parts = stars, added[:, 0], float(baseline[0]), bool(taste.number[row] >= 0)
+    parts = stars, added[:, 0], float(baseline[0]), bool(taste.known.number[row] >= 0)
     movie, names = catalogue.record(row), spoken_names(catalogue)
     rated_names = [names[other] for other in rated.tolist()]
     return explain_recommendation(movie, rated_names, *parts, score)

@@ -9,7 +9,7 @@ __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'MA
            'json_response', 'with_security_headers', 'without_host', 'Serving', 'current_serving', 'current_model',
            'answering_model', 'finish_response', 'ServingCollector', 'show_metrics', 'show_health', 'show_readiness',
            'check_body', 'watch', 'receive_body', 'wsgi_environ', 'call_application', 'Answer', 'Answers', 'give_again',
-           'address_in', 'keep_answer', 'BodyFirst']
+           'address_in', 'keep_answer', 'answer_again', 'BodyFirst']
 
 # %% ../nbs/24_serving.ipynb #2935047f
 import asyncio
@@ -514,7 +514,7 @@ class Answer(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
-
+# %% ../nbs/24_serving.ipynb #3d81a9b1
 class Answers:
     "The answers of a model that were asked for last, by address; for one thread."
 
@@ -546,7 +546,7 @@ class Answers:
             _, gone = self.kept.popitem(last=False)
             self.room += len(gone.body) + ANSWER_BYTES
 
-
+# %% ../nbs/24_serving.ipynb #3d81a9b2
 def give_again(
     answer: Answer, request_id: str, known: str | None
 ) -> list[dict[str, Any]]:  # two messages of ASGI
@@ -573,11 +573,32 @@ def keep_answer(
     content: Mapping[str, Any],  # the next one, with the body
 ) -> None:
     "Keep an answer if its view says so, and it is whole."
-    model, *about = environ.get(KEEP, [None])
+    model, route, kind, tag = environ.get(KEEP, (None, "", "", ""))
     asked = environ["REQUEST_METHOD"], start["status"]
     if model is not None and model is in_use and asked == ("GET", 200):
         own = [pair for pair in start["headers"] if pair[0].lower() != b"x-request-id"]
-        answers.add(model, address_in(environ), Answer(*about, own, content["body"]))
+        answer = Answer(route, kind, tag, own, content["body"])
+        answers.add(model, address_in(environ), answer)
+
+# %% ../nbs/24_serving.ipynb #3e04ec08
+def answer_again(
+    serving: Serving, answers: Answers, environ: Mapping[str, Any]
+) -> list[dict[str, Any]] | None:
+    "The messages of an answer that was kept; None if there is none for a request."
+    held, latest = serving.holder.held, serving.holder.latest
+    if environ["REQUEST_METHOD"] != "GET" or held.model is None:
+        return None
+    answer = answers.get(held.model, address_in(environ))
+    if answer is None or not is_current(held, latest):
+        return None
+    asked = note_arrival(environ)
+    known = environ.get("HTTP_IF_NONE_MATCH")
+    messages = give_again(answer, asked.request_id, known)
+    if answer.kind:
+        serving.count(answer.kind)
+    serving.counts.add("kept_answers")
+    serving.note_answer(asked, answer.route, messages[0]["status"])
+    return messages
 
 # %% ../nbs/24_serving.ipynb #3e04ec0a
 @dataclass(frozen=True, eq=False)
@@ -597,29 +618,14 @@ class BodyFirst:
         found: Serving = self.application.extensions["movierec"]
         return found
 
-    def answer_again(self, environ: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        "The messages of an answer that was kept; None if there is none for a request."
-        serving = self.serving
-        held, latest = serving.holder.held, serving.holder.latest
-        if environ["REQUEST_METHOD"] != "GET" or held.model is None:
-            return None
-        answer = self.answers.get(held.model, address_in(environ))
-        if answer is None or not is_current(held, latest):
-            return None
-        asked = note_arrival(environ)
-        known = environ.get("HTTP_IF_NONE_MATCH")
-        messages = give_again(answer, asked.request_id, known)
-        if answer.kind:
-            serving.count(answer.kind)
-        serving.note_answer(asked, answer.route, messages[0]["status"])
-        return messages
-
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         "Answer one request."
         environ, body = wsgi_environ(scope), b""
         length = environ.pop("HTTP_CONTENT_LENGTH", None)
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", None)
-        if not (length or chunked) and (again := self.answer_again(environ)):
+        if not (length or chunked) and (
+            again := answer_again(self.serving, self.answers, environ)
+        ):
             for message in again:
                 await send(message)
             return

@@ -216,11 +216,6 @@ class TasteModel:
     config: TasteConfig
 
     @cached_property
-    def number(self) -> np.ndarray:
-        "Each film's number among those with weights, -1 if it has none; (movies,)."
-        return number_among(self.rows, len(self.popularity))
-
-    @cached_property
     def weights_of(self) -> Any:
         "The weights by the film that is scored: csr (predicted, learned) float32."
         return self.weights.T.tocsr()
@@ -238,7 +233,7 @@ class TasteModel:
     @cached_property
     def others(self) -> "Side":
         "The films without weights, judged by their content."
-        return make_side(self, np.flatnonzero(self.number < 0))
+        return make_side(self, np.flatnonzero(self.known.number < 0))
 
     def baseline_weight(self, n_ratings: Any) -> Any:
         "How much popularity counts for somebody with so many ratings."
@@ -413,7 +408,7 @@ def make_profile(
     "The same in whichever order they rated."
     order = np.argsort(rows, kind="stable")
     rows, stars, n = rows[order], stars[order], len(rows)
-    signals, number = grade(stars, model.config.grades), model.number[rows]
+    signals, number = grade(stars, model.config.grades), model.known.number[rows]
     place = np.array([model.baseline_weight(n)])
     if model.factors is not None:
         of_factors = model.config.factor_weight * place_person(
@@ -439,7 +434,7 @@ def entries_of(
     where = np.arange(n.sum()) + np.repeat(start - (ends - n), n)
     return np.repeat(np.arange(len(rows)), n), table.indices[where], table.data[where]
 
-
+# %% ../nbs/14_taste.ipynb #c8398f70
 def add_signals(
     numbers: np.ndarray,  # (signals,) rows of the table
     signals: np.ndarray,  # (signals,)
@@ -457,7 +452,7 @@ def add_signals(
         sums += signals[some] @ table[numbers[some]].astype(np.float64)
     return sums
 
-
+# %% ../nbs/14_taste.ipynb #c8398f71
 def add_common(scores: np.ndarray, profile: Profile, side: Side) -> np.ndarray:
     "The scores of these films, (films,), with popularity, factors and likeness."
     scores += profile.place @ side.vectors
@@ -510,7 +505,7 @@ def contributions(
 ) -> tuple[np.ndarray, np.ndarray]:  # (rated, targets) and (targets,), float64
     "What each rated film, and the baseline, add to each score; they sum to the scores."
     signals = grade(stars, model.config.grades)[:, None]  # (rated, 1)
-    number = model.number
+    number = model.known.number
     learned = (number[rows] >= 0) & (number[rows] < model.weights.shape[0])
     learning, known = number[rows[learned]], number[targets] >= 0
     added = np.zeros((len(rows), len(targets)))  # by a signal of 1
@@ -549,7 +544,7 @@ def reach_of_others(
         most = np.abs(effects).max(initial=0)
     reach = parts * most + popularity * profile.place[0]
     reach += length * np.linalg.norm(profile.place[1:])
-    others = model.number[profile.alike] < 0
+    others = model.known.number[profile.alike] < 0
     return float(reach + profile.likeness[others].max(initial=0)) + 1e-9
 
 # %% ../nbs/14_taste.ipynb #619e32fb

@@ -415,7 +415,7 @@ def test_oracle_content_is_what_a_regression_on_all_flags_says(partial):
     c, content = model.config, content_matrix(features)
     flags = np.hstack([content, smoother_flags(features).toarray()])
     full = np.hstack([np.ones((len(flags), 1)), flags])
-    known, others = full[model.rows], np.flatnonzero(model.number < 0)
+    known, others = full[model.rows], np.flatnonzero(model.known.number < 0)
     ridge = np.diag([0.0] + [c.content_ridge] * flags.shape[1])
     counts = catalogue.movies["n_ratings"].to_numpy()
     how_known = (counts[others] + 1) / (counts[model.rows].mean() + 1)
@@ -464,7 +464,7 @@ def test_oracle_lists_are_those_of_all_scores_sorted(partial, dataset, recommend
             wanted = rank_by_the_book(scores[i], people, i, k, catalogue, allowed)
             assert best.tolist() == wanted
             assert np.allclose(found, scores[i][wanted], 0, 2e-12)
-            wider += (model.number[best] < 0).sum()
+            wider += (model.known.number[best] < 0).sum()
     assert wider  # some films without weights are on these lists
 
 
