@@ -32,12 +32,14 @@ from movierec.artifacts import save, set_latest
 from movierec.batch import people_among, recommend_users
 from movierec.config import load_config
 from movierec.data import load
+from movierec.factors import one_person
 from movierec.features import encode_genres
 from movierec.pruning import draw_catalogue
 from movierec.recommender import (
     Recommender,
     describe_recommender,
     make_ready,
+    reasons,
     write_recommender,
 )
 from movierec.taste import score_people
@@ -46,8 +48,6 @@ from movierec.titles import first_of_each
 HERE = Path(__file__).resolve().parent
 SIZES = (1_682, 10_000, 62_423, 250_000)
 N_PEOPLE, ML_25M, K = 10_000, 62_423, 10
-PEER_SECONDS = 60
-WORKERS = 2
 
 
 def made_up_films(n):
@@ -126,9 +126,8 @@ def growth(n):
 
     def plainly(given):
         rated, stars, _ = rec.catalogue.look_up_ratings(given)
-        from movierec.factors import one_person
-
-        return plain_lists(rec, one_person(rated, stars), K)[0]
+        (rows,) = plain_lists(rec, one_person(rated, stars), K)
+        return rows, reasons(rec.taste, rec.catalogue, rated, stars, rows)
 
     titles = rec.movies["title"].to_list()
     typed = []
@@ -138,9 +137,10 @@ def growth(n):
         typed.append(title[:at] + title[at + 1 :])  # a letter is missing
     forms = rec.catalogue.title_index.names.forms
     people = [somebody(60) for _ in range(9)]
-    for given in people[:3]:  # the same lists
-        listed = [item["movie_id"] for item in rec.recommend(given, K).items]
-        assert listed == ids[plainly(given)].tolist()
+    for given in people[:3]:  # the same lists and reasons
+        items, (rows, why) = rec.recommend(given, K).items, plainly(given)
+        assert [item["movie_id"] for item in items] == ids[rows].tolist()
+        assert [item["why"] for item in items] == why
     rows = known[rng.choice(n, 50, p=popularity)].tolist()
     users = rng.integers(1, N_PEOPLE, 50).tolist()
     asked = {

@@ -124,7 +124,7 @@ class TasteConfig(Section):
     content_ridge: Number = Field(50, ge=0.01, le=10**6)  # of regression on content
     most_names: int = Field(500, ge=0, le=5000)  # of each kind of names, in it
     shrinkage: Number = Field(20, ge=0, le=10**6)  # the ratings that content counts as
-    most_weights: int = Field(300, ge=1, le=10**5)  # of a learned movie that are kept
+    most_weights: int = Field(500, ge=1, le=10**5)  # of a learned movie that are kept
     baseline: Number = Field(0.15, ge=0, le=100)  # of popularity, for who rated nothing
     baseline_ratings: Number = Field(20, ge=0.01, le=10**6)  # so many halve it
     newcomer: Number = Field(0.35, ge=0, le=100)  # of likeness, for who rated little
