@@ -57,6 +57,7 @@ from movierec.serving import (
     KEEP,
     NOT_KEPT,
     RETRY_SECONDS,
+    Address,
     Model,
     address_in,
     answering_model,
@@ -389,7 +390,7 @@ class MapAnswer(BaseModel, extra="forbid"):
     y: list[float]
 
 # %% ../nbs/25_api.ipynb #726f7cf7
-def entity_tag(model: Model, address: str, also: bytes = b"") -> str:
+def entity_tag(model: Model, address: Address, also: bytes = b"") -> str:
     "A name for all that the answer of a model to an address depends on."
     about = f"{__version__} {model.version} {model.digest} {address} ".encode()
     return hashlib.sha256(about + also).hexdigest()[:32]

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['log', 'RETRY_SECONDS', 'NOT_KEPT', 'POLICY', 'SECURITY_HEADERS', 'MAX_BODY_BYTES', 'REFUSED', 'BODY_SECONDS', 'KEEP',
-           'MOST_KEPT_BYTES', 'MOST_ANSWER_BYTES', 'ANSWER_BYTES', 'OF_CONTENT', 'file_stamp', 'Model', 'load_model',
-           'Held', 'is_current', 'put_in_use_at', 'refresh', 'ModelHolder', 'what_has_changed', 'what_is_wrong',
-           'json_response', 'with_security_headers', 'without_host', 'Serving', 'current_serving', 'current_model',
-           'answering_model', 'finish_response', 'ServingCollector', 'show_metrics', 'show_health', 'show_readiness',
-           'check_body', 'watch', 'receive_body', 'wsgi_environ', 'call_application', 'Answer', 'Answers', 'give_again',
-           'address_in', 'keep_answer', 'answer_again', 'BodyFirst']
+           'MOST_KEPT_BYTES', 'MOST_ANSWER_BYTES', 'ANSWER_BYTES', 'OF_CONTENT', 'Address', 'file_stamp', 'Model',
+           'load_model', 'Held', 'is_current', 'put_in_use_at', 'refresh', 'ModelHolder', 'what_has_changed',
+           'what_is_wrong', 'json_response', 'with_security_headers', 'without_host', 'Serving', 'current_serving',
+           'current_model', 'answering_model', 'finish_response', 'ServingCollector', 'show_metrics', 'show_health',
+           'show_readiness', 'check_body', 'watch', 'receive_body', 'wsgi_environ', 'call_application', 'Answer',
+           'size_of', 'Answers', 'give_again', 'address_in', 'keep_answer', 'answer_again', 'BodyFirst']
 
 # %% ../nbs/24_serving.ipynb #2935047f
 import asyncio
@@ -501,8 +501,11 @@ def call_application(
 KEEP = "movierec.keep"  # where a view puts model, route, kind and tag
 MOST_KEPT_BYTES = 2**25  # of all answers of a model
 MOST_ANSWER_BYTES = 2**16  # of one
-ANSWER_BYTES = 1024  # about what is needed for an answer beside its body
+ANSWER_BYTES = 1024  # about what is needed for an answer beside address and body
 OF_CONTENT = (b"content-type", b"content-length")  # headers that a 304 has not
+
+
+Address = tuple[str, str]  # path and query
 
 
 class Answer(NamedTuple):
@@ -515,12 +518,18 @@ class Answer(NamedTuple):
     body: bytes
 
 # %% ../nbs/24_serving.ipynb #3d81a9b1
+def size_of(address: Address, answer: Answer) -> int:  # in bytes
+    "About the memory that an answer takes."
+    return sum(map(len, address)) + len(answer.body) + ANSWER_BYTES
+
+
 class Answers:
     "The answers of a model that were asked for last, by address; for one thread."
 
     def __init__(self, most_bytes: int = MOST_KEPT_BYTES):
-        self.most_bytes, self.model = most_bytes, Any
-        self.kept, self.room = OrderedDict[str, Answer](), most_bytes
+        self.model: Any = None
+        self.most_bytes, self.room = most_bytes, most_bytes
+        self.kept = OrderedDict[Address, Answer]()
 
     def serve(self, model: Any) -> None:
         "Begin anew, if it is another model."
@@ -528,23 +537,22 @@ class Answers:
             self.model, self.room = model, self.most_bytes
             self.kept.clear()
 
-    def get(self, model: Any, address: str) -> Answer | None:
+    def get(self, model: Any, address: Address) -> Answer | None:
         "The answer of the model in use that was kept for an address."
         self.serve(model)
         if address in self.kept:
             self.kept.move_to_end(address)
         return self.kept.get(address)
 
-    def add(self, model: Any, address: str, answer: Answer) -> None:
+    def add(self, model: Any, address: Address, answer: Answer) -> None:
         "Keep an answer of the model in use; the one asked for longest ago makes room."
         self.serve(model)
         if address in self.kept or len(answer.body) > MOST_ANSWER_BYTES:
             return
         self.kept[address] = answer
-        self.room -= len(answer.body) + ANSWER_BYTES
+        self.room -= size_of(address, answer)
         while self.room < 0:
-            _, gone = self.kept.popitem(last=False)
-            self.room += len(gone.body) + ANSWER_BYTES
+            self.room += size_of(*self.kept.popitem(last=False))
 
 # %% ../nbs/24_serving.ipynb #3d81a9b2
 def give_again(
@@ -560,9 +568,9 @@ def give_again(
     return [start, {"type": "http.response.body", "body": body}]
 
 # %% ../nbs/24_serving.ipynb #3e04ec09
-def address_in(environ: Mapping[str, Any]) -> str:
-    "What a request asks for."
-    return f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+def address_in(environ: Mapping[str, Any]) -> Address:
+    "What a request asks for: path and query apart, since either may hold a '?'."
+    return environ["PATH_INFO"], environ["QUERY_STRING"]
 
 
 def keep_answer(

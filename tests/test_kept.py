@@ -9,9 +9,10 @@ from urllib.parse import quote
 import pytest
 from conftest import save_version
 
+from movierec.api import entity_tag
 from movierec.artifacts import set_latest
 from movierec.config import load_config
-from movierec.serving import BodyFirst
+from movierec.serving import Answer, Answers, BodyFirst, address_in
 from movierec.web import create_app
 
 PLAIN = [
@@ -124,6 +125,27 @@ def test_other_questions_go_the_ordinary_way(address, status, served):
     for n in (1, 2):
         assert served.ask(address)[0] == status and served.threads() == n
     assert not served.asgi.answers.kept
+
+
+def test_path_and_query_are_not_mistaken_for_each_other(served):
+    "Either may hold a '?': a film's name, and a query that is refused."
+    name = "What's Eating Gilbert Grape"
+    path = f"/api/v1/movies/{name}"
+    served.ask(path)
+    kept = list(served.asgi.answers.kept)
+    assert kept == [(path, "")]
+    tags = set()
+    for address in ((path, "?"), (f"{path}?", ""), (path, "")):
+        environ = {"PATH_INFO": address[0], "QUERY_STRING": address[1]}
+        tags.add(entity_tag(served.serving.holder.held.model, address_in(environ)))
+    assert len(tags) == 3
+
+
+def test_long_addresses_take_no_more_memory_than_is_allowed():
+    answers, answer = Answers(most_bytes=100_000), Answer("/", "", "tag", [], b"x")
+    for n in range(100):
+        answers.add("model", ("/movies/50", f"{'&' * 9000}k={n}"), answer)
+    assert 0 < len(answers.kept) < 11 and answers.room >= 0
 
 
 def test_head_and_bodies_go_the_ordinary_way(served):
