@@ -7,17 +7,19 @@ __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE
            'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'NEAR_PERSON', 'MOST_OF_NAME', 'GOING_ON', 'with_rating_counts',
            'tie_order', 'filter_mask', 'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings',
            'look_up_excluded', 'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies',
-           'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key', 'last_words', 'nearest_people',
-           'genre_called', 'SeriesName', 'series_name', 'same_series', 'find_series', 'copy_record', 'Found',
-           'Catalogue', 'build_catalogue']
+           'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key', 'Filmographies',
+           'list_filmographies', 'last_words', 'nearest_people', 'genre_called', 'SeriesName', 'series_name',
+           'same_series', 'find_series', 'copy_record', 'Found', 'Catalogue', 'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
 import operator
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -346,7 +348,64 @@ def person_key(name: pl.Expr) -> pl.Expr:
 
 def text_key(text: str) -> str:
     "What somebody typed, as `person_key`."
-    return pl.select(person_key(pl.lit(check_text(text)))).item()
+    text = check_text(text)
+    if text.isascii():  # as most texts; the other way takes longer for a single one
+        return f" {' '.join(re.findall('[a-z0-9]+', text.lower()))} "
+    return pl.select(person_key(pl.lit(text))).item()
+
+# %% ../nbs/05_catalogue.ipynb #5c170018
+@dataclass(frozen=True, eq=False)
+class Filmographies:
+    "Each person once, with their places among the credits. See `list_filmographies`."
+
+    names: list[str]  # (people,) in order
+    keys: list[str]  # (people,) as `person_key` gives them
+    rows: np.ndarray  # (credits,) the film of each
+    parts: np.ndarray  # (credits,) which of `SAID_OF_PEOPLE`
+    people: np.ndarray  # (credits,) who
+    order: np.ndarray  # (credits,) the credits by person
+    start: np.ndarray  # (people + 1,) where each person's begin in `order`
+
+    @cached_property
+    def text(self) -> str:
+        "All keys, one a line."
+        return "\n".join([*self.keys, ""])
+
+    @cached_property
+    def lines(self) -> list[int]:
+        "Where each line begins, and where the text ends."
+        return [0, *accumulate(len(key) + 1 for key in self.keys)]
+
+    def having(self, words: str) -> list[int]:
+        "The people with these words in their key."
+        found, place = [], self.text.find(words)
+        while place >= 0:
+            found.append(bisect_right(self.lines, place) - 1)
+            place = self.text.find(words, self.lines[found[-1] + 1])
+        return found
+
+    def credits_of(self, people: Sequence[int]) -> np.ndarray:
+        "The credits of some people, one after the other."
+        spans = [self.order[self.start[who] : self.start[who + 1]] for who in people]
+        return np.concatenate([np.zeros(0, np.int64), *spans])
+
+
+def list_filmographies(
+    credits: pl.DataFrame,  # (credits, 3): row, said, name
+) -> Filmographies:
+    "The people of some credits by name, and where they stand in them."
+    names = credits.select(pl.col("name").unique().sort())
+    keys = names.select(person_key(pl.col("name"))).to_series().to_list()
+    part = {said: number for number, said in enumerate(SAID_OF_PEOPLE.values())}
+    parts = credits["said"].replace_strict(part, return_dtype=pl.Int64).to_numpy()
+    who = credits.join(names.with_row_index("who"), "name", maintain_order="left")
+    people = who["who"].to_numpy().astype(np.int64)
+    order = np.argsort(people, kind="stable")
+    start = np.searchsorted(people[order], np.arange(len(names) + 1))
+    rows = credits["row"].to_numpy().astype(np.int64)
+    return Filmographies(
+        names["name"].to_list(), keys, rows, parts, people, order, start
+    )
 
 # %% ../nbs/05_catalogue.ipynb #5c170015
 NEAR_PERSON = 0.83  # names less alike than this are not near
@@ -541,10 +600,9 @@ class Catalogue:
         return pl.concat(tables) if tables else pl.DataFrame(schema=empty)
 
     @cached_property
-    def people_by_key(self) -> pl.DataFrame:
-        "The names of people once: (people, 2) with name and key."
-        names = self.people.select(pl.col("name").unique().sort())
-        return names.with_columns(key=person_key(pl.col("name")))
+    def filmographies(self) -> Filmographies:
+        "Each person once, with their places in `people`."
+        return list_filmographies(self.people)
 
     @cached_property
     def series(self) -> dict[int, list[int]]:
@@ -582,27 +640,27 @@ class Catalogue:
 
     @cached_property
     def people_spelled(self) -> list[Spellings]:
-        "The names of `people_by_key`, and their ends, as `last_words`, by letters."
-        keys = self.people_by_key["key"].to_list()
-        return [spell_out(some) for some in last_words(keys)]
+        "The names of the people, and their ends, as `last_words`, by letters."
+        return [spell_out(some) for some in last_words(self.filmographies.keys)]
 
-    def films_of(self, names: Collection[str]) -> tuple[np.ndarray, list[str]]:
+    def films_of(self, people: Sequence[int]) -> tuple[np.ndarray, list[str]]:
         "The films of people: rows, and who had which part in it; directors first."
-        found = self.people.filter(pl.col("name").is_in(list(names)))
-        part = {said: i for i, said in enumerate(SAID_OF_PEOPLE.values())}
-        parts = found["said"].replace_strict(part, return_dtype=pl.Int64).to_numpy()
-        rows = found["row"].to_numpy().astype(np.int64)
-        order = np.lexsort((self.tie_place[rows], parts))
-        said = found.select(pl.concat_str("said", "name", separator=" ")).to_series()
-        return rows[order], said.gather(order).to_list()
+        table = self.filmographies
+        credits = np.sort(table.credits_of(people))
+        ranks = self.tie_place[table.rows[credits]], table.parts[credits]
+        credits = credits[np.lexsort(ranks)]
+        parts = list(SAID_OF_PEOPLE.values())
+        part_and_who = table.parts[credits].tolist(), table.people[credits].tolist()
+        pairs = zip(*part_and_who, strict=True)
+        said = [f"{parts[part]} {table.names[who]}" for part, who in pairs]
+        return table.rows[credits], said
 
     def made_by(self, text: str) -> tuple[np.ndarray, list[str]]:
         "The films of people whose name has these words: rows, and their part in it."
         asked = text_key(text)
         if len(asked.strip()) < LEAST_OF_NAME:
             return np.array([], np.int64), []
-        fits = pl.col("key").str.contains(asked, literal=True)
-        return self.films_of(self.people_by_key.filter(fits)["name"].to_list())
+        return self.films_of(self.filmographies.having(asked))
 
     def find_all(self, text: str, allowed: np.ndarray | None = None) -> Found:
         "The films that a text means, by title, then by people."
@@ -613,7 +671,7 @@ class Catalogue:
         (theirs, said), fit = self.made_by(person or text), BY_PEOPLE
         if not said and fits.max(initial=0) < FOUND:
             near, alike = nearest_people(text_key(person or text), self.people_spelled)
-            theirs, said = self.films_of(self.people_by_key["name"][near].to_list())
+            theirs, said = self.films_of(near)
             fit = round(NEAR_WEIGHT * alike, 2)
         rows = np.concatenate([table.rows[named], theirs])
         scores = np.concatenate([fits, np.full(len(theirs), fit)])
