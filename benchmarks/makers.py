@@ -24,9 +24,10 @@ from movierec.evaluation import (
     Scores,
     Split,
     cold_splits,
-    fit_taste_on,
     folds,
+    learn_taste,
     paired_difference,
+    scores_by,
 )
 from movierec.features import Block, Features, build_features, flag_names
 from movierec.likeness import kinship_vectors
@@ -55,7 +56,7 @@ def taste(
     content, names = content_matrix(some), smoother_flags(some, config.most_names)
 
     def fit(split: Split) -> Scores:
-        return fit_taste_on(split, content, kinds, config, names=names)
+        return scores_by(learn_taste(split, content, kinds, config, names=names))
 
     return fit
 
@@ -88,7 +89,10 @@ def fit_with_flag(features: Features, joined: np.ndarray) -> Variant:
     "The taste model that knows genres, years, and whether a movie is in Wikidata."
     content, kinds = content_matrix(features), kinship_vectors(features)
     names = csr_array(joined[:, None].astype(float))
-    return lambda split: fit_taste_on(split, content, kinds, TasteConfig(), names=names)
+    settings = TasteConfig()
+    return lambda split: scores_by(
+        learn_taste(split, content, kinds, settings, names=names)
+    )
 
 
 def left_out(dataset: Dataset, features: Features) -> dict[str, np.ndarray]:

@@ -24,11 +24,12 @@ from movierec.evaluation import (
     Scores,
     Split,
     cold_splits,
-    fit_taste_on,
     hold_out,
+    learn_taste,
     make_split,
     paired_difference,
     recommend_lists,
+    scores_by,
     tabulate_stars,
     user_metrics,
 )
@@ -115,7 +116,7 @@ def model(
         known = inputs.content if content is None else content.astype(np.float32)
         settings = CONFIG.model_copy(update=changes)
         kinds, names = inputs.kinship, inputs.names if content is None else None
-        return fit_taste_on(split, known, kinds, settings, names=names)
+        return scores_by(learn_taste(split, known, kinds, settings, names=names))
 
     return fit
 
