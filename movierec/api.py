@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENGTH', 'MovieName', 'Genre', 'Genres', 'Year',
-           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear', 'ModelVersion',
-           'KEPT_FOR', 'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS', 'API_ROOT', 'ROUTES',
-           'EXAMPLE_HOST', 'AN_ID', 'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path', 'check_fraction',
-           'check_digits', 'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery', 'year_range',
-           'find_similar', 'list_movies', 'RecommendBody', 'check_titles', 'names_in_body', 'find_recommendations',
-           'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer', 'MatchBody', 'Match',
-           'MatchesAnswer', 'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer', 'entity_tag',
-           'conditional_response', 'conditional_json', 'list_fields', 'find_repeated', 'parse_query', 'BadQuery',
-           'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names', 'read_json', 'parse_body',
-           'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body', 'recommend_json', 'match_json',
-           'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation', 'describe_data', 'describe_model',
-           'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json', 'Problem', 'list_errors',
-           'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response', 'Route', 'add_api',
-           'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses', 'draft_document',
+           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_NAMED', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear',
+           'ModelVersion', 'KEPT_FOR', 'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS',
+           'API_ROOT', 'ROUTES', 'EXAMPLE_HOST', 'AN_ID', 'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path',
+           'check_fraction', 'check_digits', 'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery',
+           'year_range', 'find_similar', 'list_movies', 'RecommendBody', 'check_names', 'names_in_body',
+           'find_recommendations', 'Movie', 'Item', 'Credits', 'MovieAnswer', 'MoviesAnswer', 'RankedAnswer',
+           'MatchBody', 'Match', 'MatchesAnswer', 'rows_matching', 'find_match', 'ModelAnswer', 'MapAnswer',
+           'entity_tag', 'conditional_response', 'conditional_json', 'list_fields', 'find_repeated', 'parse_query',
+           'BadQuery', 'explain_parameter', 'explain_errors', 'refuse_constant', 'unique_names', 'read_json',
+           'parse_body', 'read_args', 'movies_json', 'movie_json', 'similar_json', 'read_body', 'recommend_json',
+           'match_json', 'user_json', 'read_evaluation', 'without_folds', 'parse_evaluation', 'describe_data',
+           'describe_model', 'model_json', 'map_columns', 'map_json', 'read_document', 'openapi_json', 'Problem',
+           'list_errors', 'describe_our_problem', 'describe_problem', 'problem_headers', 'problem_response', 'Route',
+           'add_api', 'write_curl', 'make_spec', 'declare', 'mend_parameter', 'mend_responses', 'draft_document',
            'openapi_document']
 
 # %% ../nbs/25_api.ipynb #f9e883f6
@@ -112,7 +112,8 @@ WORDS = {
     "q": "a title, or something like it",
     "diversity": "from 0, the best scores, to 1, as different as the best 200 can be",
     "ratings": "stars from 0.5 to 5, by movie id or title; at most 200 titles",
-    "exclude": "movies to leave out, by id or title; at most 200 titles",
+    "exclude": "movies to leave out, by id or title; with those that are rated at most "
+    "2000, and 200 titles",
 }
 
 
@@ -198,20 +199,22 @@ def list_movies(
 
 # %% ../nbs/25_api.ipynb #216f663b
 Stars = Annotated[float, Field(ge=0.5, le=5)]
-MOST_TITLES = 200  # movies that a body may name by title
+MOST_NAMED = 2000  # movies that a body may name
+MOST_TITLES = 200  # of these, by title
 
 
 class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
     "Somebody's ratings, and which recommendations to list."
 
     ratings: Annotated[
-        dict[MovieName, Stars], Field(max_length=2000, description=WORDS["ratings"])
+        dict[MovieName, Stars],
+        Field(max_length=MOST_NAMED, description=WORDS["ratings"]),
     ]
     k: HowMany = 10
     diversity: Diversity = 0.0
     genres: Genres = []
     exclude: Annotated[
-        list[MovieName], Field(max_length=2000, description=WORDS["exclude"])
+        list[MovieName], Field(max_length=MOST_NAMED, description=WORDS["exclude"])
     ] = []
     year_from: YearFrom = None
     year_to: YearTo = None
@@ -220,8 +223,11 @@ class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
 MOST_LETTERS = 10_000  # of the titles in a body
 
 
-def check_titles(names: Iterable[int | str], parameter: str) -> None:
-    "Raises `QueryError` if so many films are named by title that it takes long."
+def check_names(names: Sequence[int | str], parameter: str) -> None:
+    "Raises `QueryError` if so many films are named that it takes long."
+    if len(names) > MOST_NAMED:
+        wrong = f"the body names {len(names):,} movies, rated and excluded together"
+        raise QueryError(f"{wrong}; expected at most {MOST_NAMED:,}.", parameter)
     texts = [name for name in names if isinstance(name, str)]
     titles = [title for text in texts if (title := id_and_title(text)[1]) is not None]
     letters = sum(map(len, titles))
@@ -235,19 +241,20 @@ def check_titles(names: Iterable[int | str], parameter: str) -> None:
 
 def names_in_body(texts: Iterable[str], rec: Recommender) -> list[int | str]:
     "Films' names as the recommender takes them."
-    return [name_from_url(text, rec.catalogue.row_of) for text in texts]
+    row_of = rec.catalogue.row_of
+    return [name_from_url(text, row_of) for text in texts]
 
 # %% ../nbs/25_api.ipynb #9e090d4d
 def find_recommendations(rec: Recommender, body: RecommendBody) -> Results:
     "What `Recommender.recommend` answers to a body. Raises `QueryError`."
     names = names_in_body(body.ratings, rec)
-    check_titles(names, "ratings")
+    check_names(names, "ratings")
     ratings = dict(zip(names, body.ratings.values(), strict=True))
     if len(ratings) < len(body.ratings):
         wrong = "a film is rated twice, by two spellings of its id. Name it once."
         raise QueryError(wrong, "ratings")
     exclude = names_in_body(body.exclude, rec)
-    check_titles([*names, *exclude], "exclude")
+    check_names([*names, *exclude], "exclude")
     filters = body.genres, year_range(body)
     return rec.recommend(ratings, body.k, *filters, exclude, body.diversity)
 
@@ -605,7 +612,7 @@ def match_json() -> Response:
     "What each of some names means."
     read_args(NoQuery)
     body, model = read_body(MatchBody), current_model()
-    check_titles(body.names, "names")
+    check_names(body.names, "names")
     found = [find_match(model.recommender, name) for name in body.names]
     answer = {"model_version": model.version, "items": found}
     return json_response(answer, headers=NOT_KEPT)

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['FAR', 'TEXTS', 'COLUMNS', 'MOVIE_COLUMNS', 'NAMES', 'CREDITS', 'MORE_COLUMNS', 'SAID_OF_PEOPLE', 'BY_PEOPLE',
            'LEAST_OF_NAME', 'PERSON', 'NAMED_SO', 'NEAR_PERSON', 'MOST_OF_NAME', 'GOING_ON', 'with_rating_counts',
-           'tie_order', 'filter_mask', 'check_choice', 'check_genres', 'check_years', 'check_stars', 'look_up_ratings',
-           'look_up_excluded', 'ColumnRule', 'convert_column', 'find_wrong', 'checked_column', 'checked_movies',
-           'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key', 'Filmographies',
-           'list_filmographies', 'last_words', 'nearest_people', 'genre_called', 'SeriesName', 'series_name',
-           'same_series', 'find_series', 'copy_record', 'Found', 'Catalogue', 'build_catalogue']
+           'tie_order', 'filter_mask', 'check_choice', 'check_genres', 'check_years', 'check_stars', 'check_named_once',
+           'look_up_ratings', 'look_up_excluded', 'ColumnRule', 'convert_column', 'find_wrong', 'checked_column',
+           'checked_movies', 'checked_ratings', 'list_genres', 'named_person', 'person_key', 'text_key',
+           'Filmographies', 'list_filmographies', 'last_words', 'nearest_people', 'genre_called', 'SeriesName',
+           'series_name', 'same_series', 'find_series', 'copy_record', 'Found', 'Catalogue', 'build_catalogue']
 
 # %% ../nbs/05_catalogue.ipynb #5bb4ceb6
 import difflib
@@ -137,6 +137,26 @@ def check_stars(stars: Any, movie: Any) -> float:
     return float(stars)
 
 # %% ../nbs/05_catalogue.ipynb #9d916514
+def check_named_once(
+    named: Sequence[Any],  # (rated,) as somebody named each film
+    rows: np.ndarray,  # (rated,)
+    notes: Sequence[str | None],  # (rated,) with a note a title stands for all entries
+    titles: TitleIndex,
+) -> None:
+    "Raises `QueryError` if two names are those of one film."
+    films = titles.film_of[rows]
+    before: dict[int, list[int]] = {}  # by film: who named it
+    for place in np.flatnonzero(np.bincount(films)[films] > 1).tolist():
+        others = before.setdefault(int(films[place]), [])
+        same = any(rows[place] == rows[other] for other in others)
+        if others and (same or any(notes[i] for i in (place, *others))):
+            both = [show_value(named[i]) for i in (others[-1], place)]
+            title = titles.movies["title"][int(rows[place])]
+            wrong = f"{title} is rated twice: as {both[0]} and as {both[1]}"
+            raise QueryError(f"{wrong}. Name it once.", "ratings")
+        others.append(place)
+
+
 def look_up_ratings(
     ratings: Any, titles: TitleIndex
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -144,21 +164,14 @@ def look_up_ratings(
     if not isinstance(ratings, Mapping):
         expected = "expected movies and stars, such as {'Fargo (1996)': 5}"
         raise QueryError(f"ratings is {show_value(ratings)}, {expected}", "ratings")
-    stars: dict[int, float] = {}  # by row
-    named: dict[int, Any] = {}  # by film, as it was named
-    notes: dict[int, str] = {}  # by film: its title stands for all its entries
+    found, stars = [], []
     for movie, given in ratings.items():
-        row, note = titles.find(movie, "ratings")
-        film = int(titles.film_of[row])
-        if row in stars or (film in named and (note or film in notes)):
-            both = f"as {show_value(named[film])} and as {show_value(movie)}"
-            wrong = f"{titles.movies['title'][row]} is rated twice: {both}"
-            raise QueryError(f"{wrong}. Name it once.", "ratings")
-        named[film], stars[row] = movie, check_stars(given, movie)
-        if note:
-            notes[film] = note
-    rows = np.array(sorted(stars), dtype=np.int64)
-    return rows, np.array([stars[row] for row in rows.tolist()]), list(notes.values())
+        found.append(titles.find(movie, "ratings"))
+        stars.append(check_stars(given, movie))
+    rows = np.array([row for row, _ in found], dtype=np.int64)
+    check_named_once(list(ratings), rows, [note for _, note in found], titles)
+    order = np.argsort(rows)
+    return rows[order], np.array(stars)[order], [note for _, note in found if note]
 
 # %% ../nbs/05_catalogue.ipynb #95e5b8d7
 def look_up_excluded(exclude: Any, titles: TitleIndex) -> np.ndarray:

@@ -279,6 +279,8 @@ def test_two_thousand_ids_are_looked_up_and_no_title_is(client, catalogue, count
     assert send(client, exclude=many).status_code == 200
     assert send(client, ratings=dict.fromkeys(ids[:-1], 4)).status_code == 200
     assert (read, doubles) == ([], [])
+    answer = send(client, ratings=dict.fromkeys(ids[:1000], 4), exclude=many[:1001])
+    assert answer.status_code == 400 and "names 2,001 movies" in answer.text
 
 
 @pytest.mark.parametrize("parameter", ["ratings", "exclude"])

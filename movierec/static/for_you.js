@@ -83,15 +83,19 @@ function forYou(page) {
   }
   const films = () => [...picks.querySelectorAll("[data-film]")]
 
-  const body = () => ({
-    ratings: Object.fromEntries(Object.entries(kept.read("ratings")).slice(-2000).map(([id, one]) => [id, one.stars])),
-    exclude: keys("later", "out").slice(-2000), k: +page.dataset.perList, diversity: +diversity.value,
-  })
+  const most = 2000  // films that a question may name; of more, the last ones
+  function body() {
+    const rated = Object.entries(kept.read("ratings")).slice(-1500)
+    return {
+      ratings: Object.fromEntries(rated.map(([id, one]) => [id, one.stars])),
+      exclude: keys("later", "out").slice(rated.length - most), k: +page.dataset.perList, diversity: +diversity.value,
+    }
+  }
 
   async function list() {
     picks.ariaBusy = true
     const mine = ++lists, sent = body(), n = Object.keys(sent.ratings).length
-    if (!n) sent.exclude = [...new Set([...sent.exclude, ...ids(asked)])].slice(-2000)
+    if (!n) sent.exclude = [...new Set([...sent.exclude, ...ids(asked)])].slice(-most)
     try {
       const fresh = make("ol", { innerHTML: await (await post(page.dataset.forYou, sent)).text() }), unknown = fresh.querySelector("[data-unknown]")
       if (mine !== lists) return
