@@ -222,7 +222,7 @@ def test_a_log_that_nobody_reads_any_more_costs_no_words(tmp_path, pipe):
 
 def test_a_log_whose_reader_hangs_stops_nobody(tmp_path, pipe):
     assert float(ask_with_log(tmp_path, pipe[-1])) == 0  # they wait, in memory
-    assert len(os.read(pipe[0], 2**20)) > 60_000
+    assert len(os.read(pipe[0], 2**20)) > 50_000  # a pipe full of whole lines
 
 
 # --- deploy/
