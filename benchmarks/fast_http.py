@@ -21,7 +21,7 @@ import pandas as pd
 from movierec.config import load_config
 from movierec.recommender import Recommender
 
-ROUNDS, SECONDS, CONNECTIONS, MOST = 3, 4, 8, 100
+ROUNDS, SECONDS, CONNECTIONS, MOST = 3, 15, 8, 100
 METHODS, SIZES = ("cosine", "jaccard"), (5, 10, 20)
 HERE = Path(__file__).resolve().parent
 USUAL = (
@@ -79,8 +79,7 @@ def questions(rec):
     rows = order[rng.choice(len(order), 40_000, p=share / share.sum())].tolist()
     methods = rng.choice(METHODS, len(rows)).tolist()
     zipf = list(zip(rows, methods, rng.choice(SIZES, len(rows)).tolist(), strict=True))
-    every = [(row, m, k) for row in rows[:500] for m in METHODS for k in range(1, MOST)]
-    every = list(dict.fromkeys(every))
+    every = [(row, m, k) for row in order.tolist() for m in METHODS for k in SIZES]
     return {"zipf": zipf, "once": [every[i] for i in rng.permutation(len(every))]}
 
 

@@ -78,7 +78,7 @@ def next_version(root: Path) -> str:
     return f"v{major}.{minor}.{patch + 1}"
 
 # %% ../nbs/16_artifacts.ipynb #16a48a64
-FORMAT = 11  # raised whenever a folder written before can't be read any more
+FORMAT = 12  # raised whenever a folder written before can't be read any more
 METADATA = "metadata.json"
 REMEDY = (
     "Train it again under a new version ('movierec train --version ...'), "

@@ -38,7 +38,7 @@ def crowded_lists(lists: np.ndarray, film_of: np.ndarray) -> np.ndarray:
     return np.flatnonzero((np.diff(np.sort(films, axis=1), axis=1) == 0).any(1))
 
 # %% ../nbs/11_neighbours.ipynb #75673f15
-STORED = 14  # how many films a stored list holds
+STORED = 26  # how many films a stored list holds
 
 
 def nearest_lists(
