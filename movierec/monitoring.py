@@ -12,8 +12,8 @@ __all__ = ['log', 'MOST_LINES', 'GATHERED_FOR', 'IN_ONE_PIECE', 'access_log', 'C
 # %% ../nbs/23_monitoring.ipynb #8d2cc4db
 import logging
 import os
-import re
 import random
+import re
 import sys
 import time
 from bisect import bisect_left
