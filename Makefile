@@ -74,7 +74,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: model ## run every notebook and every test
 	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
 	@rm -f .coverage .coverage.*
@@ -106,6 +106,7 @@ docker: $(VENV)/.dev
 
 readme: $(VENV)/.dev
 	@$(BIN)/python tools/readme.py --check
+	@$(BIN)/python tools/diagrams.py --check
 
 outputs: model
 	@$(BIN)/python tools/outputs.py $(if $(filter 2,$(KERNELS)),--other-kernel)
@@ -118,6 +119,7 @@ fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.m
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python tools/diagrams.py
 	@$(BIN)/python tools/readme.py
 
 # --- compare with other libraries: under four hours, the board two of them; on one thread, times are seconds of CPU

@@ -25,7 +25,7 @@ from movierec.evaluation import (
     Split,
     cold_splits,
     folds,
-    learn_taste,
+    learn_on_split,
     paired_difference,
     scores_by,
 )
@@ -56,7 +56,7 @@ def taste(
     content, names = content_matrix(some), smoother_flags(some, config.most_names)
 
     def fit(split: Split) -> Scores:
-        return scores_by(learn_taste(split, content, kinds, config, names=names))
+        return scores_by(learn_on_split(split, content, kinds, config, names=names))
 
     return fit
 
@@ -91,7 +91,7 @@ def fit_with_flag(features: Features, joined: np.ndarray) -> Variant:
     names = csr_array(joined[:, None].astype(float))
     settings = TasteConfig()
     return lambda split: scores_by(
-        learn_taste(split, content, kinds, settings, names=names)
+        learn_on_split(split, content, kinds, settings, names=names)
     )
 
 

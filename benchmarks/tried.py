@@ -25,7 +25,7 @@ from movierec.evaluation import (
     Split,
     cold_splits,
     hold_out,
-    learn_taste,
+    learn_on_split,
     make_split,
     paired_difference,
     recommend_lists,
@@ -116,7 +116,7 @@ def model(
         known = inputs.content if content is None else content.astype(np.float32)
         settings = CONFIG.model_copy(update=changes)
         kinds, names = inputs.kinship, inputs.names if content is None else None
-        return scores_by(learn_taste(split, known, kinds, settings, names=names))
+        return scores_by(learn_on_split(split, known, kinds, settings, names=names))
 
     return fit
 

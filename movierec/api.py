@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'PLAIN', 'DECIMAL', 'HowMany', 'Skipped', 'BY_METHOD', 'LENGTH', 'MovieName', 'Genre', 'Genres', 'Year',
-           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_NAMED', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear',
+           'YearFrom', 'YearTo', 'Diversity', 'Stars', 'MOST_IN_BODY', 'MOST_TITLES', 'MOST_LETTERS', 'MovieYear',
            'ModelVersion', 'KEPT_FOR', 'Query', 'DOCUMENT', 'IN_BODY', 'IN_ADDRESS', 'NOT_THERE', 'PROBLEMS',
            'API_ROOT', 'ROUTES', 'EXAMPLE_HOST', 'AN_ID', 'A_TITLE', 'PATH_PARAMETERS', 'check_letters', 'name_in_path',
            'check_fraction', 'check_digits', 'list_methods', 'SimilarQuery', 'UserQuery', 'MoviesQuery', 'NoQuery',
@@ -199,7 +199,7 @@ def list_movies(
 
 # %% ../nbs/25_api.ipynb #216f663b
 Stars = Annotated[float, Field(ge=0.5, le=5)]
-MOST_NAMED = 2000  # movies that a body may name
+MOST_IN_BODY = 2000  # movies that a body may name
 MOST_TITLES = 200  # of these, by title
 
 
@@ -208,13 +208,13 @@ class RecommendBody(BaseModel, frozen=True, extra="forbid", strict=True):
 
     ratings: Annotated[
         dict[MovieName, Stars],
-        Field(max_length=MOST_NAMED, description=WORDS["ratings"]),
+        Field(max_length=MOST_IN_BODY, description=WORDS["ratings"]),
     ]
     k: HowMany = 10
     diversity: Diversity = 0.0
     genres: Genres = []
     exclude: Annotated[
-        list[MovieName], Field(max_length=MOST_NAMED, description=WORDS["exclude"])
+        list[MovieName], Field(max_length=MOST_IN_BODY, description=WORDS["exclude"])
     ] = []
     year_from: YearFrom = None
     year_to: YearTo = None
@@ -225,9 +225,9 @@ MOST_LETTERS = 10_000  # of the titles in a body
 
 def check_names(names: Sequence[int | str], parameter: str) -> None:
     "Raises `QueryError` if so many films are named that it takes long."
-    if len(names) > MOST_NAMED:
+    if len(names) > MOST_IN_BODY:
         wrong = f"the body names {len(names):,} movies, rated and excluded together"
-        raise QueryError(f"{wrong}; expected at most {MOST_NAMED:,}.", parameter)
+        raise QueryError(f"{wrong}; expected at most {MOST_IN_BODY:,}.", parameter)
     texts = [name for name in names if isinstance(name, str)]
     titles = [title for text in texts if (title := id_and_title(text)[1]) is not None]
     letters = sum(map(len, titles))

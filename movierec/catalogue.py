@@ -402,7 +402,7 @@ class Filmographies:
         spans = [self.order[self.start[who] : self.start[who + 1]] for who in people]
         return np.concatenate([np.zeros(0, np.int64), *spans])
 
-
+# %% ../nbs/05_catalogue.ipynb #5c17001a
 def list_filmographies(
     credits: pl.DataFrame,  # (credits, 3): row, said, name
 ) -> Filmographies:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Scores', 'Fit', 'LIST_LENGTH', 'MAIN_METRIC', 'Measured', 'COLD_SHARE', 'COLD_DRAWS', 'NEWCOMER_RATINGS', 'GROUPS',
            'KNOWN_FILMS', 'MOST_RATED', 'NEWCOMER_MODELS', 'tabulate_stars', 'Split', 'make_split', 'folds', 'hold_out',
-           'fit_random', 'fit_popular', 'fit_content', 'fit_item_knn', 'learn_taste', 'scores_by', 'fit_taste_model',
+           'fit_random', 'fit_popular', 'fit_content', 'fit_item_knn', 'learn_on_split', 'scores_by', 'fit_taste_model',
            'fit_ratings_only', 'content_name', 'standard_models', 'rank_candidates', 'recommend_lists', 'user_metrics',
            'list_metrics', 'mean_and_error', 'paired_difference', 'compare', 'figures', 'pick_metrics', 'gaps_to_taste',
            'cold_splits', 'figures_over_draws', 'newcomer_split', 'measure_newcomers', 'lists_for_one', 'whole_split',
@@ -148,7 +148,7 @@ def fit_item_knn(
     return lambda table: grade(table) @ weights
 
 # %% ../nbs/20_evaluation.ipynb #ece67ea2
-def learn_taste(
+def learn_on_split(
     split: Split,
     content: np.ndarray,  # (movies, columns)
     kinds: Any,  # (movies, columns), from kinship_vectors
@@ -178,7 +178,7 @@ def fit_taste_model(
     "The taste model."
     content, kinds = content_matrix(features), kinship_vectors(features, likeness)
     names = smoother_flags(features, config.most_names)
-    return scores_by(learn_taste(split, content, kinds, config, likeness, names))
+    return scores_by(learn_on_split(split, content, kinds, config, likeness, names))
 
 
 def fit_ratings_only(
@@ -190,7 +190,7 @@ def fit_ratings_only(
     "The taste model without content."
     alone = config.model_copy(update={"content_weight": 0.0, "shrinkage": 0.0})
     nothing = np.zeros((len(features), 0))
-    return scores_by(learn_taste(split, nothing, nothing, alone, likeness))
+    return scores_by(learn_on_split(split, nothing, nothing, alone, likeness))
 
 # %% ../nbs/20_evaluation.ipynb #4bfdbc67
 def content_name(method: Method) -> str:

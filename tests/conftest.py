@@ -61,8 +61,9 @@ def make_once(factory, name, make):
 
 
 # The files that take longest, first: else one process is left with one of them.
-LONGEST = ["browser", "browser_for_you", "evaluation", "training", "deploy", "wheel"]
-LONGEST += ["browser_map", "schema", "web", "batch", "watching", "seams", "taste"]
+LONGEST = ["browser_for_you", "browser", "batch", "deploy", "taste", "evaluation"]
+LONGEST += ["makers", "browser_film", "training", "seams", "search_kinds", "similarity"]
+LONGEST += ["browser_posters", "wheel", "faults", "schema", "web", "faults_disk"]
 
 
 def pytest_collection_modifyitems(items):

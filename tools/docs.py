@@ -3,8 +3,10 @@
 nbdev prepares the pages in a copy of the project, as it does for Quarto. Checked are
 then: every link, anchor, picture and name in backticks that nbdev turned into a link;
 that each notebook stands in the sidebar once; that no text stands where nbdev drops it;
-and that no page shows a signature twice, or hides the code it is about. Links to other
-sites are only looked at, not followed.
+that no page shows a signature twice, or hides the code it is about; that each figure
+has a caption and an alternative text, each public name a page; and that the words that
+people search for stand where they are explained. Links to other sites are only looked
+at, not followed. What can be seen in the rendered site alone, tools/site.py looks at.
 """
 
 import ast
@@ -38,6 +40,20 @@ CODE_IS_THE_POINT = {
     "factors",
     "taste",
     "metrics",
+}
+# Where a word that people search for is explained.
+EXPLAINED = {
+    "collaborative filtering": "tutorials/recommender",
+    "content-based": "tutorials/recommender",
+    "hybrid": "tutorials/recommender",
+    "implicit feedback": "tutorials/recommender",
+    "explicit feedback": "tutorials/recommender",
+    "cold start": "tutorials/recommender",
+    "long tail": "03_data",
+    "matrix factorisation": "13_factors",
+    "popularity bias": "explanations/popularity",
+    "NDCG": "19_metrics",
+    "item-based": "12_likeness",
 }
 HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
 HTML_ID = re.compile(r"""\bid=["']([^"']+)["']""")
@@ -182,6 +198,46 @@ def wrong_in_sidebar(pages: set[str]) -> Iterator[str]:
             yield f"_quarto.yml: {name} stands in the sidebar {listed[name]} times"
 
 
+def undescribed_figures(nb: nbformat.NotebookNode) -> list[str]:
+    "Cells that draw, and have no caption or no alternative text."
+    drawing = [
+        cell
+        for cell in nb.cells
+        if cell.cell_type == "code"
+        and any(
+            kind.startswith("image/")
+            for out in cell.outputs
+            for kind in out.get("data", {})
+        )
+    ]
+    return [
+        f"the figure of cell {cell.id} has no {name}"
+        for cell in drawing
+        for name in ("fig-cap", "fig-alt")
+        if not re.search(rf"^#\| *{name}: *\S", cell.source, re.M)
+    ]
+
+
+def unexplained(sources: dict[str, nbformat.NotebookNode]) -> Iterator[str]:
+    "Words that don't stand where one looks for them."
+    for word, page in EXPLAINED.items():
+        nb = sources.get(f"{page}.ipynb")
+        text = " ".join(" ".join(texts(nb)).split()) if nb else ""
+        if word.casefold() not in text.casefold():
+            yield f"{page}.ipynb: {word!r} is not explained there"
+
+
+def names_without_page(pages: set[str]) -> Iterator[str]:
+    "Public names that nbdev knows no page of the site for."
+    from movierec._modidx import d as index
+
+    html = {_nbpath2html(Path(name)).as_posix() for name in pages}
+    for module, symbols in index["syms"].items():
+        for name, (address, _) in symbols.items():
+            if address.partition("#")[0] not in html:
+                yield f"{module}: {name} has no page: {address}"
+
+
 def chapter_name(page: str) -> str:
     "The chapter's name without its number."
     return page.partition("_")[2].removesuffix(".ipynb")
@@ -228,6 +284,10 @@ def check() -> tuple[list[str], str]:
         if (line := dropped_text(nb))
     ]
     wrong += wrong_in_sidebar(set(sources))
+    wrong += unexplained(sources)
+    wrong += names_without_page(set(sources))
+    for name, nb in sources.items():
+        wrong += [f"{name}: {fault}" for fault in undescribed_figures(nb)]
     missing = CODE_IS_THE_POINT - set(map(chapter_name, sources))
     wrong += [f"there is no chapter {name} (CODE_IS_THE_POINT)" for name in missing]
 

@@ -1,4 +1,5 @@
-"""Write README.md from nbs/index.ipynb; with --check, only say if it is current."""
+"""Write README.md from nbs/index.ipynb, and llms.txt, the site's list of pages for
+programs that read; with --check, only say if they are current."""
 
 import re
 import sys
@@ -6,8 +7,11 @@ from pathlib import Path
 from posixpath import join, normpath
 
 import nbformat
+import yaml
+from docs import sidebar_pages
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
+from nbdev.doclinks import _nbpath2html
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = "<!-- Written from nbs/index.ipynb by tools/readme.py: change it there. -->\n\n"
@@ -65,17 +69,49 @@ def readme() -> tuple[str, dict[str, bytes]]:
     return HEAD + text + "\n", resources["outputs"]
 
 
+def title_and_promise(path: Path) -> tuple[str, str]:
+    "What a notebook's first cells say that it is."
+    cells = nbformat.read(path, 4).cells
+    lines = "\n".join(c.source for c in cells[:3] if c.cell_type == "markdown")
+    title = re.search(r"^# (.+)$", lines, re.M)
+    promise = re.search(r"^> (.+)$", lines, re.M)
+    return (title[1] if title else path.stem), (promise[1] if promise else "")
+
+
+def list_of_pages() -> str:
+    "The pages of the site by part, each with its address and its promise."
+    cfg = get_config()
+    site = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))["website"]
+    _, promise = title_and_promise(cfg.nbs_path / cfg.readme_nb)
+    lines = [f"# {cfg.lib_name}", "", f"> {promise}"]
+    for part in site["sidebar"]:
+        if "title" in part:
+            lines += ["", f"## {part['title']}", ""]
+            for name in sidebar_pages(part["contents"]):
+                title, promise = title_and_promise(cfg.nbs_path / name)
+                page = _nbpath2html(Path(name)).as_posix()
+                address = f"{cfg.doc_host}{cfg.doc_baseurl}/{page}"
+                lines.append(f"- [{title}]({address}): {promise}")
+    return "\n".join(lines) + "\n"
+
+
 def main(check: bool) -> int:
     text, pictures = readme()
-    file = ROOT / "README.md"
+    files = {ROOT / "README.md": text, ROOT / "nbs" / "llms.txt": list_of_pages()}
     missing = [name for name in pictures if not (ROOT / name).exists()]
-    if check and (missing or not file.exists() or file.read_text("utf-8") != text):
-        print("README.md is not what nbs/index.ipynb says. Run: make fix")
+    stale = [
+        file.name
+        for file, content in files.items()
+        if not file.exists() or file.read_text("utf-8") != content
+    ]
+    if check and (missing or stale):
+        print(f"{', '.join(stale + missing)}: not what the notebooks say. make fix")
         return 1
     if check:
-        print("README.md is current")
+        print("README.md and llms.txt are current")
     else:
-        file.write_text(text, "utf-8")
+        for file, content in files.items():
+            file.write_text(content, "utf-8")
         for name, picture in pictures.items():
             (ROOT / name).parent.mkdir(exist_ok=True)
             (ROOT / name).write_bytes(picture)
