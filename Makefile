@@ -6,7 +6,6 @@ BIN    := $(VENV)/bin
 PATHS  := nbs tests tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
 .PHONY: help python install serve port model test lab check format types sync openapi readme outputs docker docs fix bench bench-board bench-fast coverage \
   constraints clean
 
@@ -74,7 +73,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: model ## run every notebook and every test
 	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
 	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
 	@rm -f .coverage .coverage.*

@@ -21,7 +21,7 @@ import pandas as pd
 from movierec.config import load_config
 from movierec.recommender import Recommender
 
-ROUNDS, SECONDS, CONNECTIONS, MOST = 3, 15, 8, 100
+ROUNDS, CONNECTIONS, MOST = 3, 8, 100
 METHODS, SIZES = ("cosine", "jaccard"), (5, 10, 20)
 HERE = Path(__file__).resolve().parent
 USUAL = (
@@ -122,7 +122,7 @@ def tags_of(url, paths):
     return found
 
 
-def ask(folder, name, paths, known=False):
+def ask(folder, name, paths, seconds, known=False):
     "One round: requests a second, and the share of answers that were kept."
     port = free_port()
     command = shlex.split(COMMANDS[name].format(port=port))
@@ -138,7 +138,7 @@ def ask(folder, name, paths, known=False):
         paths = paths[:1000] if known else paths
         tags = tags_of(url, paths) if known else None
         write_script(folder / "asked.lua", paths, tags)
-        wrk = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
+        wrk = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
         command = [*wrk, "-s", str(folder / "asked.lua"), url]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         told = when_ready(f"{url}/metrics") if ours else ""
@@ -162,18 +162,19 @@ def http(folder):
     write_usual(folder, rec)
     ids, asked = rec.movies["movie_id"].to_list(), questions(rec)
     contests = {
-        "drawn by Zipf": ("zipf", False),
-        "each only once": ("once", False),
-        "known to the client": ("zipf", True),
+        "drawn by Zipf": ("zipf", 15, False),
+        "each only once": ("once", 5, False),  # seconds in which none comes again
+        "known to the client": ("zipf", 15, True),
     }
     results = {}
-    for contest, (drawn, known) in contests.items():
+    for contest, (drawn, seconds, known) in contests.items():
         speeds = {name: [] for name in COMMANDS}
         shares = []
         for _ in range(ROUNDS):
             for name in COMMANDS:
                 paths = addresses(name, asked[drawn], ids)
-                speed, share = ask(folder, name, paths, known and len(paths) > 1)
+                again = known and len(paths) > 1
+                speed, share = ask(folder, name, paths, seconds, again)
                 speeds[name].append(speed)
                 shares += [share] if share is not None else []
                 print(f"{contest}: {name}: {speed:.0f} a second", flush=True)
