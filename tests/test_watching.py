@@ -179,11 +179,13 @@ def test_a_disk_that_is_full_for_log_and_counters_costs_lines_only(watched):
 # --- the log
 
 MANY = """
-import re, sys
+import logging, re, sys
 from movierec.web import create_app
 client = create_app().test_client()
 for number in range(1000):
     assert client.get(f"/healthz?{'x' * 300}").status_code == 200
+for handler in logging.getLogger("movierec").handlers:
+    handler.flush()  # a busy thread may leave another one no time
 text = client.get("/metrics").text
 print(re.findall("movierec_lost_log_lines_total ([0-9].*)", text)[0], file=sys.stderr)
 """
@@ -222,7 +224,7 @@ def test_a_log_that_nobody_reads_any_more_costs_no_words(tmp_path, pipe):
 
 def test_a_log_whose_reader_hangs_stops_nobody(tmp_path, pipe):
     assert float(ask_with_log(tmp_path, pipe[-1])) == 0  # they wait, in memory
-    assert len(os.read(pipe[0], 2**20)) > 50_000  # a pipe full of whole lines
+    assert len(os.read(pipe[0], 2**20)) > 60_000
 
 
 # --- deploy/

@@ -85,10 +85,10 @@ function forYou(page) {
 
   const most = 2000  // films that a question may name; of more, the last ones
   function body() {
-    const rated = Object.entries(kept.read("ratings")).slice(-1500)
+    const rated = Object.entries(kept.read("ratings")).slice(-most), left = most - rated.length
     return {
       ratings: Object.fromEntries(rated.map(([id, one]) => [id, one.stars])),
-      exclude: keys("later", "out").slice(rated.length - most), k: +page.dataset.perList, diversity: +diversity.value,
+      exclude: left ? keys("later", "out").slice(-left) : [], k: +page.dataset.perList, diversity: +diversity.value,
     }
   }
 
