@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PATHS  := nbs tests tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help python install serve port model test lab check format types sync openapi readme outputs docker docs fix bench bench-board bench-fast coverage \
+.PHONY: help python install serve port model test lab check format types sync openapi readme docker docs fix bench bench-board bench-fast coverage \
   constraints clean
 
 help: ## list the targets
@@ -64,15 +64,14 @@ model: $(VENV)/.dev
 	@$(BIN)/movierec fetch --if-needed
 	@$(BIN)/movierec train --if-needed
 
-# Two notebooks, or two files of tests, run side by side: one thread each, or they wait for each other.
-test outputs: export OMP_NUM_THREADS = 1
-test outputs: export OPENBLAS_NUM_THREADS = 1
+# Notebooks, and files of tests, run side by side: one thread each, or they wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 # Many tests start Python anew, which compiles what it does not find compiled.
 test: export PYTHONDONTWRITEBYTECODE =
 
-test: model ## run every notebook and every test
-	@$(BIN)/nbdev_test --flags "slow network" --n_workers 2
-	@echo "$$(find nbs -name '[!_.]*.ipynb' ! -path '*/.*' | wc -l | tr -d ' ') notebooks passed"
+test: model ## nbdev_test on every notebook, its outputs as stored (KERNELS=2: on another kernel of OpenBLAS), then pytest
+	@$(BIN)/python tools/notebooks.py $(if $(filter 2,$(KERNELS)),--other-kernel)
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 coverage: model ## branch coverage of movierec, from notebooks and tests together (nothing compiled)
@@ -84,7 +83,7 @@ coverage: model ## branch coverage of movierec, from notebooks and tests togethe
 
 # --- check: nothing here changes the work tree; `make -k check` goes on after a failure
 
-check: format types sync openapi readme outputs docker docs ## format, types, notebooks clean, exports and outputs current (KERNELS=2: on another kernel of OpenBLAS than the tests), links
+check: format types sync openapi readme docker docs ## format, types, notebooks clean, exports current, links
 	@echo "All checks passed"
 
 format: $(VENV)/.dev
@@ -106,9 +105,6 @@ docker: $(VENV)/.dev
 readme: $(VENV)/.dev
 	@$(BIN)/python tools/readme.py --check
 	@$(BIN)/python tools/diagrams.py --check
-
-outputs: model
-	@$(BIN)/python tools/outputs.py $(if $(filter 2,$(KERNELS)),--other-kernel)
 
 docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed
 	@$(BIN)/python tools/docs.py

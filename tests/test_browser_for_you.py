@@ -197,9 +197,12 @@ def test_the_list_follows_without_losing_its_place(open_page):
 
 def test_a_list_that_arrives_under_a_pointer_waits(open_page):
     page = open_page("/for-you")
-    before = listed(page)
-    give(page, "Fargo", 5)
+    before, lists = listed(page), []
+    page.route("**/for-you", lists.append, times=1)  # until the pointer is there
+    with page.expect_request("**/for-you"):
+        give(page, "Fargo", 5)
     page.locator(".picks li").nth(3).hover()
+    lists[0].continue_()
     settle(page)
     assert listed(page) == before
     page.mouse.move(0, 0)
