@@ -106,8 +106,9 @@ readme: $(VENV)/.dev
 	@$(BIN)/python tools/readme.py --check
 	@$(BIN)/python tools/diagrams.py --check
 
-docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed
+docs: $(VENV)/.dev ## check every link of the site; render it into _docs if quarto is installed (SLOW=1: follow README in a fresh clone)
 	@$(BIN)/python tools/docs.py
+	@$(if $(SLOW),$(BIN)/python -m pytest -q tests/test_readme.py)
 
 fix: $(VENV)/.dev ## format and clean the notebooks, export them, write README.md
 	@$(BIN)/ruff format --quiet $(PATHS)

@@ -292,6 +292,12 @@ class Recommender:
         folder = load_config().artifacts_dir if root is None else Path(root)
         return open_recommender(open_version(folder, version))
 
+    def __repr__(self) -> str:
+        "What it is, in a line; all that it holds would fill pages."
+        people = len(self.likeness.users) if self.likeness else 0
+        made_of = f"{len(self.movies):,} movies, ratings of {people:,} people"
+        return f"<Recommender {self.version}: {made_of}, by {', '.join(self.neighbours)}>"
+
     @property
     def movies(self) -> pl.DataFrame:
         "(movies, 5 or more): movie_id, title, year, genres, n_ratings, who made them."
@@ -305,7 +311,7 @@ class Recommender:
         self,
         movie: int | str,  # an id, or a title as people type it
         k: int = 10,  # how many; fewer come if fewer have anything in common
-        method: str | None = None,  # 'cosine', 'jaccard', 'liked'; None: the default
+        method: str | None = None,  # one of `neighbours`; None: the default
         genres: Sequence[str] | None = None,  # only films with any of these
         years: tuple[int | None, int | None] | None = None,  # first and last
         diversity: float = 0.0,  # from 0, the most alike, to 1, as different as can be

@@ -198,7 +198,7 @@ def test_the_list_follows_without_losing_its_place(open_page):
 def test_a_list_that_arrives_under_a_pointer_waits(open_page):
     page = open_page("/for-you")
     before, lists = listed(page), []
-    page.route("**/for-you", lists.append, times=1)  # until the pointer is there
+    page.route("**/for-you", lambda one: lists.append(one), times=1)  # held back
     with page.expect_request("**/for-you"):
         give(page, "Fargo", 5)
     page.locator(".picks li").nth(3).hover()
