@@ -296,7 +296,9 @@ class Recommender:
         "What it is, in a line; all that it holds would fill pages."
         people = len(self.likeness.users) if self.likeness else 0
         made_of = f"{len(self.movies):,} movies, ratings of {people:,} people"
-        return f"<Recommender {self.version}: {made_of}, by {', '.join(self.neighbours)}>"
+        return (
+            f"<Recommender {self.version}: {made_of}, by {', '.join(self.neighbours)}>"
+        )
 
     @property
     def movies(self) -> pl.DataFrame:
