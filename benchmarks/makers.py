@@ -34,7 +34,7 @@ from movierec.likeness import kinship_vectors
 from movierec.makers import read_dataset, read_free_dataset
 from movierec.neighbours import build_neighbours
 from movierec.similarity import METHODS, build_index, nearest_films
-from movierec.taste import content_matrix, smoother_flags
+from movierec.weights import content_matrix, smoother_flags
 
 ADDED = {  # what the smoother knows beside genres and years, one after the other
     "genres and years": (),

@@ -36,12 +36,7 @@ from movierec.evaluation import (
 from movierec.features import build_features, fill_years
 from movierec.likeness import kinship_vectors
 from movierec.makers import read_dataset
-from movierec.taste import (
-    content_gram,
-    content_matrix,
-    smoother_flags,
-    solve_weights,
-)
+from movierec.weights import content_gram, content_matrix, smoother_flags, solve_weights
 
 WEIGHTS = {"factor_weight": 0.0, "newcomer": 0.0}
 CONFIG = TasteConfig(**WEIGHTS)  # the weights alone

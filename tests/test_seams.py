@@ -18,8 +18,8 @@ from movierec.features import BLOCKS, Block, build_features
 from movierec.metrics import METRICS
 from movierec.recommender import Recommender
 from movierec.similarity import METHODS, Method
-from movierec.taste import content_matrix, smoother_flags
 from movierec.web import create_app
+from movierec.weights import content_matrix, smoother_flags
 
 DECADES = tuple(range(1920, 2000, 10))
 

@@ -35,28 +35,28 @@ from movierec.likeness import (
     liked_scores,
 )
 from movierec.parts import learn_taste, rated_rows, taste_arrays
+from movierec.ranking import diversify, rank_films, reach_of_others
 from movierec.recommender import Recommender, write_recommender
 from movierec.similarity import METHODS, similarity_matrix
 from movierec.taste import (
     add_signals,
-    content_matrix,
     contributions,
-    diversify,
-    extend_weights,
     fit_taste,
-    gram_matrix,
-    keep_largest,
     make_profile,
-    penalties,
-    rank_films,
-    reach_of_others,
     score_others,
     score_people,
+)
+from movierec.titles import first_of_each
+from movierec.weights import (
+    content_matrix,
+    extend_weights,
+    gram_matrix,
+    keep_largest,
+    penalties,
     smoother_flags,
     solve_weights,
     weighted_signals,
 )
-from movierec.titles import first_of_each
 
 # The closed form
 
@@ -155,7 +155,7 @@ def scores_by_the_book(users, movies, ratings, content, config, mine):
 @pytest.mark.parametrize("learned", [100, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_are_those_of_the_formulas(seed, learned, monkeypatch):
-    monkeypatch.setattr("movierec.taste.BLOCK", 1 + seed)
+    monkeypatch.setattr("movierec.weights.BLOCK", 1 + seed)
     rng = np.random.default_rng(seed)
     users, movies = np.nonzero(rng.random((25, 12)) < np.linspace(0.9, 0, 12))
     ratings = rng.choice([1, 2, 3, 3.5, 4, 5], len(users))

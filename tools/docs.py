@@ -50,9 +50,9 @@ EXPLAINED = {
     "explicit feedback": "tutorials/recommender",
     "cold start": "tutorials/recommender",
     "long tail": "03_data",
-    "matrix factorisation": "13_factors",
+    "matrix factorisation": "14_factors",
     "popularity bias": "explanations/popularity",
-    "NDCG": "19_metrics",
+    "NDCG": "21_metrics",
     "item-based": "12_likeness",
 }
 HTML_LINK = re.compile(r"""\b(?:href|src)=["']([^"']+)["']""")
