@@ -288,11 +288,8 @@ class Recommender:
 
     def __repr__(self) -> str:
         "What it is, in a line; all that it holds would fill pages."
-        people = len(self.likeness.users) if self.likeness else 0
-        made_of = f"{len(self.movies):,} movies, ratings of {people:,} people"
-        return (
-            f"<Recommender {self.version}: {made_of}, by {', '.join(self.neighbours)}>"
-        )
+        what = f"{len(self.movies):,} movies, by {', '.join(self.neighbours)}"
+        return f"<Recommender {self.version}: {what}>"
 
     @property
     def movies(self) -> pl.DataFrame:
@@ -334,11 +331,8 @@ class Recommender:
         diversity: float = 0.0,  # from 0, the best scores, to 1, as different as can be
     ) -> Results:
         "The k films most to somebody's taste, whoever it is. Raises `QueryError`."
-        k, diversity, taste = (
-            check_k(k),
-            check_diversity(diversity),
-            learned(self.taste),
-        )
+        k, diversity = check_k(k), check_diversity(diversity)
+        taste = learned(self.taste)
         allowed = self.catalogue.allowed(genres, years, exclude)
         rated, stars, notes = self.catalogue.look_up_ratings(ratings)
         asked = pool(k, diversity), self.catalogue, allowed
