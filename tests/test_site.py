@@ -21,8 +21,8 @@ SHOWN = {
 }
 FOLDED = {
     "#| export\nimport math": "Imports",
-    "if True:\n    from math import pi": "Imports",
     "assert double(1) == 2": "Tests",
+    "if True:\n    from math import pi": "Imports",
     "z = 3\ntest_eq(double(3), 2 * z)": "Tests",
     "for i in range(3):\n    w = 2 * i\n    assert double(i) == w": "Tests",
     "double(3)  # plots": "Code of the figure",
@@ -34,6 +34,7 @@ GONE = [
     "#| export\nLIMIT = 3",
     "#| export\ndef _chart():\n    plt.plot()",
 ]
+TOGETHER = ["#| export\nimport re", "from re import match"]
 SIGNATURE = '#| export\ndef half(x):\n    "Half of x."\n    return x / 2'
 
 
@@ -44,7 +45,7 @@ def page():
     from nbdev.config import get_config
     from nbdev.processors import FilterDefaults
 
-    sources = [*GONE, *SHOWN.values(), *FOLDED, SIGNATURE]
+    sources = [*GONE, *SHOWN.values(), *FOLDED, SIGNATURE, *TOGETHER]
     cells = [mk_cell("# made up\n\n> A page.", "markdown"), *map(mk_cell, sources)]
     for cell in cells:
         if (kind := cell.source.rpartition("# ")[2]) in OUTPUTS:
@@ -68,6 +69,11 @@ def test_what_is_folded_and_what_is_in_view(page):
         assert fold + source.removeprefix("#| export\n") in code
     for source in GONE:
         assert not any(source.split("\n")[-1] in cell for cell in code)
+
+
+def test_imports_of_module_and_page_are_one_fold(page):
+    fold = '#| code-fold: true\n#| code-summary: "Imports"\n'
+    assert page[-1].source == f"{fold}import re\n\nfrom re import match"
 
 
 def test_a_signature_stands_there_once_and_links_find_its_place(page):

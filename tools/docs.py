@@ -2,7 +2,8 @@
 
 nbdev prepares the pages in a copy of the project, as it does for Quarto. Checked are
 then: every link, anchor, picture and name in backticks that nbdev turned into a link;
-that each notebook stands in the sidebar once; that no text stands where nbdev drops it;
+that each notebook stands in the sidebar once, and a page of the book leads to the next
+one; that no text stands where nbdev drops it;
 that no page shows a signature twice, or hides the code it is about; that each figure
 has a caption and an alternative text, each public name a page; and that the words that
 people search for stand where they are explained. Links to other sites are only looked
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
@@ -38,7 +40,9 @@ CODE_IS_THE_POINT = {
     "neighbours",
     "likeness",
     "factors",
+    "weights",
     "taste",
+    "ranking",
     "metrics",
 }
 # Where a word that people search for is explained.
@@ -198,6 +202,16 @@ def wrong_in_sidebar(pages: set[str]) -> Iterator[str]:
             yield f"_quarto.yml: {name} stands in the sidebar {listed[name]} times"
 
 
+def without_next(sources: dict[str, nbformat.NotebookNode]) -> Iterator[str]:
+    "Pages of the book that end without a link to the one that the sidebar has next."
+    site = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))["website"]
+    book = next(part for part in site["sidebar"] if part["id"] == "learn")
+    for name, following in pairwise(sidebar_pages(book)):
+        last = sources[name].cells[-1] if name in sources else {"source": following}
+        if Path(following).name not in last["source"]:
+            yield f"{name}: its last cell has no link to the next page, {following}"
+
+
 def undescribed_figures(nb: nbformat.NotebookNode) -> list[str]:
     "Cells that draw, and have no caption or no alternative text."
     drawing = [
@@ -284,6 +298,7 @@ def check() -> tuple[list[str], str]:
         if (line := dropped_text(nb))
     ]
     wrong += wrong_in_sidebar(set(sources))
+    wrong += without_next(sources)
     wrong += unexplained(sources)
     wrong += names_without_page(set(sources))
     for name, nb in sources.items():

@@ -94,6 +94,8 @@ class ShownCode(Processor):
                 continue  # nbdev's extract of what stands there whole
             elif text := summary(cell):
                 fold = f'#| code-fold: true\n#| code-summary: "{text}"\n'
+                if text == "Imports" and cells and cells[-1].source.startswith(fold):
+                    fold = f"{cells.pop().source}\n\n"  # the module's, then the page's
                 cell.set_source(fold + cell.source)
                 cells.append(cell)
             elif not cell.directives_.keys() & HIDDEN:
