@@ -46,9 +46,12 @@ log = logging.getLogger("movierec.batch")
 
 # %% ../nbs/24_batch.ipynb #e8d64c5b
 def people_among(rec: Recommender, user_ids: Sequence[int]) -> People:
-    "These users of the data, numbered as they stand here. Raises `QueryError`."
+    "These users of the data, numbered as they stand here. Raises `UserNotFound`."
     users = np.asarray(user_ids, np.int64)
-    return People(*ratings_by(learned(rec.likeness), users), len(users))
+    people = People(*ratings_by(learned(rec.likeness), users), len(users))
+    for place in np.setdiff1d(np.arange(len(users)), people.person)[:1]:
+        rec.ratings_of(users[place])  # which raises it
+    return people
 
 # %% ../nbs/24_batch.ipynb #838df60d
 def join_lists(
@@ -59,9 +62,15 @@ def join_lists(
 ) -> pl.DataFrame:  # (all items, 4): asked, rank, movie, score
     "Lists as one table."
     lengths = [len(rows) for rows, _ in lists]
-    rows, scores = (np.concatenate(parts) for parts in zip(*lists, strict=True))
-    ranks = np.concatenate([np.arange(1, n + 1) for n in lengths])
-    columns = (np.repeat(asked, lengths), ranks, movie_ids[rows], scores)
+    none = np.zeros(0, np.int64), np.zeros(0)  # if nobody asked
+    rows, scores = (np.concatenate(parts) for parts in zip(none, *lists, strict=True))
+    ranks = np.concatenate([none[0], *(np.arange(1, n + 1) for n in lengths)])
+    columns = (
+        np.repeat(np.asarray(asked, np.int64), lengths),
+        ranks,
+        movie_ids[rows],
+        scores,
+    )
     order = (names[0], "rank", names[1], "score")
     return pl.DataFrame(dict(zip(order, columns, strict=True)))
 

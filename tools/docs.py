@@ -53,7 +53,7 @@ EXPLAINED = {
     "implicit feedback": "tutorials/recommender",
     "explicit feedback": "tutorials/recommender",
     "cold start": "tutorials/recommender",
-    "long tail": "03_data",
+    "long tail": "tutorials/ratings",
     "matrix factorisation": "14_factors",
     "popularity bias": "explanations/popularity",
     "NDCG": "21_metrics",
