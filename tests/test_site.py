@@ -7,6 +7,11 @@ import pytest
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 OUTPUTS = {
     "plots": {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}},
+    "tabulates": {
+        "output_type": "execute_result",
+        "data": {"text/html": ["<table>", "</table>"], "text/plain": "a table"},
+        "metadata": {},
+    },
     "prints": {"output_type": "stream", "name": "stdout", "text": "14\n"},
 }
 
@@ -14,6 +19,7 @@ SHOWN = {
     "exports": '#| exports\ndef double(x):\n    "Twice x."\n    return 2 * x',
     "exported code of a figure": "#| exports\ndef plot(x):\n    plt.plot(x)",
     "a call": "double(2)",
+    "a table": "double(4)  # tabulates",
     "a test that says something": "assert double(7) == 14  # prints",
     "a test and more": "y = double(2)\nprint(y)\nassert y == 4",
     "a definition and a test": "def triple(x): return 3 * x\nassert triple(1) == 3",
@@ -69,6 +75,13 @@ def test_what_is_folded_and_what_is_in_view(page):
         assert fold + source.removeprefix("#| export\n") in code
     for source in GONE:
         assert not any(source.split("\n")[-1] in cell for cell in code)
+
+
+def test_a_table_asks_no_other_host_for_a_widget(page):
+    (cell,) = [cell for cell in page if cell.source.endswith("# tabulates")]
+    (shown,) = cell.outputs
+    assert "text/html" not in shown["data"]
+    assert shown["data"]["text/markdown"] == "```{=html}\n<table></table>\n```"
 
 
 def test_imports_of_module_and_page_are_one_fold(page):

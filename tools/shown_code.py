@@ -3,7 +3,8 @@
 `#| exports` cells stand on the page as they are, and nbdev's extract of signature and
 docstring goes, since the cell says the same. Of an `#| export` cell only that extract
 is shown. Imports, tests and the code of figures are folded away, each cell that holds
-nothing else; a `#| code-fold` or `#| echo` in the cell itself goes before.
+nothing else; a `#| code-fold` or `#| echo` in the cell itself goes before. Tables are
+handed on as Markdown, so that no page needs another host.
 """
 
 import ast
@@ -80,6 +81,15 @@ def summary(cell: NbCell) -> str | None:
     return "Tests" if not cell.outputs and is_tests(body) else None
 
 
+def without_html(cell: NbCell) -> None:
+    """Wrap what a cell shows as HTML into Markdown: where Quarto sees HTML, it takes it
+    for a widget, and the page loads two scripts from another host."""
+    for out in cell.outputs:
+        data = out.get("data", {})
+        if html := data.pop("text/html", None):
+            data["text/markdown"] = f"```{{=html}}\n{''.join(html)}\n```"
+
+
 class ShownCode(Processor):
     "Keeps, folds and drops the cells of a page; runs after nbdev's own processors."
 
@@ -90,7 +100,9 @@ class ShownCode(Processor):
         for cell in self.nb.cells:
             if cell.cell_type != "code":
                 cells.append(cell)
-            elif hasattr(cell, "has_sd") and documented_name(cell.source) in shown:
+                continue
+            without_html(cell)
+            if hasattr(cell, "has_sd") and documented_name(cell.source) in shown:
                 continue  # nbdev's extract of what stands there whole
             elif text := summary(cell):
                 fold = f'#| code-fold: true\n#| code-summary: "{text}"\n'
