@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,9 @@ def blocks(language):
 
 def table_cells(text):
     "The first table of a text in Markdown, without its head."
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+    (first, *_) = re.findall(r"(?:^\|.*\n?)+", text, re.M)
+    rows = first.splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def clone(tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("readme"), free_port()
     (commands,) = blocks("sh")
     address = re.search(r"git clone (\S+)", commands)[1]
-    here = commands.replace(address, f"--quiet file://{PROJECT}")
+    name = Path(address).name
+    here = commands.replace(address, f"--quiet file://{PROJECT} {name}")
     here = here.replace("make serve", f"exec make serve PORT={port}")
     assert here.count(str(port)) == 1
     log = folder / "log"
@@ -60,9 +63,10 @@ def clone(tmp_path_factory):
                 break
             except pytest.fail.Exception:
                 assert process.poll() is None, log.read_text()
-        yield folder / Path(address).name, page
+        yield folder / name, page
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=20)
 
 

@@ -29,7 +29,7 @@ from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 
 # Those that take longest begin first, so that no other waits for them.
-LONGEST = ["evaluation", "training", "likeness", "cli", "deploy", "versions"]
+LONGEST = ["cold_start", "evaluation", "training", "likeness", "cli", "deploy"]
 # What nearly every notebook imports is there before its process is forked off.
 SHARED = ["matplotlib.pyplot", "fastcore.test", "movierec.recommender"]
 
@@ -132,7 +132,7 @@ def main(other_kernel: bool) -> int:
     nbdev.test.CaptureShell = Recorder
     paths = [path.absolute() for path in sorted(nbglob(as_path=True))]
     place = {name: place for place, name in enumerate(LONGEST)}
-    paths.sort(key=lambda path: place.get(path.stem.split("_", 1)[-1], len(place)))
+    paths.sort(key=lambda path: place.get(path.stem.lstrip("0123456789_"), len(place)))
     with ThreadPoolExecutor(3) as pool:
         reports = list(pool.map(check_apart, paths))
     stale = [name for name, report in reports if report]
