@@ -3,12 +3,14 @@
 `#| exports` cells stand on the page as they are, and nbdev's extract of signature and
 docstring goes, since the cell says the same. Of an `#| export` cell only that extract
 is shown. Imports, tests and the code of figures are folded away, each cell that holds
-nothing else; a `#| code-fold` or `#| echo` in the cell itself goes before. Tables are
-handed on as Markdown, so that no page needs another host.
+nothing else, and all code of the benchmarks, which is there to tabulate figures; a
+`#| code-fold` or `#| echo` in the cell itself goes before. Tables are handed on as
+Markdown, so that no page needs another host.
 """
 
 import ast
 import re
+from pathlib import Path
 
 from execnb.nbio import NbCell, mk_cell
 from nbdev.process import Processor
@@ -67,7 +69,7 @@ def is_figure(cell: NbCell) -> bool:
     return pictures or bool(re.search(r"\bplt\.", cell.source))
 
 
-def summary(cell: NbCell) -> str | None:
+def summary(cell: NbCell, of_others: str | None = None) -> str | None:
     "What is to be read in place of a folded cell; None if the cell is to be shown."
     body = cell.parsed_()
     if not body or re.search(r"^#\| *(code-fold|echo|include):", cell.source, re.M):
@@ -78,7 +80,7 @@ def summary(cell: NbCell) -> str | None:
         return None
     if is_figure(cell):
         return "Code of the figure"
-    return "Tests" if not cell.outputs and is_tests(body) else None
+    return "Tests" if not cell.outputs and is_tests(body) else of_others
 
 
 def without_html(cell: NbCell) -> None:
@@ -96,6 +98,7 @@ class ShownCode(Processor):
     def begin(self) -> None:
         exports = [c for c in self.nb.cells if "exports" in c.directives_]
         shown = {name for c in exports for name in defined_names(c.parsed_() or [])}
+        measured = Path(self.nb.path_).parent.name == "benchmarks"
         cells: list[NbCell] = []
         for cell in self.nb.cells:
             if cell.cell_type != "code":
@@ -104,7 +107,7 @@ class ShownCode(Processor):
             without_html(cell)
             if hasattr(cell, "has_sd") and documented_name(cell.source) in shown:
                 continue  # nbdev's extract of what stands there whole
-            elif text := summary(cell):
+            elif text := summary(cell, "Code" if measured else None):
                 fold = f'#| code-fold: true\n#| code-summary: "{text}"\n'
                 if text == "Imports" and cells and cells[-1].source.startswith(fold):
                     fold = f"{cells.pop().source}\n\n"  # the module's, then the page's
