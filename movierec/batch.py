@@ -50,7 +50,7 @@ def people_among(rec: Recommender, user_ids: Sequence[int]) -> People:
     users = np.asarray(user_ids, np.int64)
     people = People(*ratings_by(learned(rec.likeness), users), len(users))
     for place in np.setdiff1d(np.arange(len(users)), people.person)[:1]:
-        rec.ratings_of(users[place])  # which raises it
+        rec.ratings_of(int(users[place]))  # which raises it
     return people
 
 # %% ../nbs/24_batch.ipynb #838df60d
