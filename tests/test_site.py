@@ -9,7 +9,10 @@ OUTPUTS = {
     "plots": {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}},
     "tabulates": {
         "output_type": "execute_result",
-        "data": {"text/html": ["<table>", "</table>"], "text/plain": "a table"},
+        "data": {
+            "text/html": ["<table><th></th>", "</table>"],
+            "text/plain": "a table",
+        },
         "metadata": {},
     },
     "prints": {"output_type": "stream", "name": "stdout", "text": "14\n"},
@@ -81,7 +84,7 @@ def test_a_table_asks_no_other_host_for_a_widget(page):
     (cell,) = [cell for cell in page if cell.source.endswith("# tabulates")]
     (shown,) = cell.outputs
     assert "text/html" not in shown["data"]
-    assert shown["data"]["text/markdown"] == "```{=html}\n<table></table>\n```"
+    assert shown["data"]["text/markdown"] == "```{=html}\n<table><td></td></table>\n```"
 
 
 def test_imports_of_module_and_page_are_one_fold(page):

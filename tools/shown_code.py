@@ -85,11 +85,13 @@ def summary(cell: NbCell, of_others: str | None = None) -> str | None:
 
 def without_html(cell: NbCell) -> None:
     """Wrap what a cell shows as HTML into Markdown: where Quarto sees HTML, it takes it
-    for a widget, and the page loads two scripts from another host."""
+    for a widget, and the page loads two scripts from another host. The empty corner of
+    a table is no head, which a reader would be told."""
     for out in cell.outputs:
         data = out.get("data", {})
         if html := data.pop("text/html", None):
-            data["text/markdown"] = f"```{{=html}}\n{''.join(html)}\n```"
+            table = "".join(html).replace("<th></th>", "<td></td>")
+            data["text/markdown"] = f"```{{=html}}\n{table}\n```"
 
 
 class ShownCode(Processor):
