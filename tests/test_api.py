@@ -177,6 +177,7 @@ def test_a_body_in_chunks_is_taken_whole_or_refused(client, path):
         assert response.status_code == status, n
         if status == 413:
             check_problem(response, path)
+            assert "larger than 65,536 bytes" in response.get_data(as_text=True)
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/nothing", "/api/v1/movies/1"])
