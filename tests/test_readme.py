@@ -63,6 +63,8 @@ def clone(tmp_path_factory):
                 break
             except pytest.fail.Exception:
                 assert process.poll() is None, log.read_text()
+        else:
+            pytest.fail(f"no page after {INSTALL_SECONDS} seconds:\n{log.read_text()}")
         yield folder / name, page
     finally:
         with suppress(ProcessLookupError):
