@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEW_ROWS', 'CHUNK', 'TasteModel', 'Side', 'make_side', 'number_among', 'fit_taste', 'Profile', 'make_profile',
-           'entries_of', 'add_signals', 'add_common', 'score_known', 'score_others', 'score_person', 'score_people',
-           'contributions']
+           'entries_of', 'add_signals', 'add_common', 'score_known', 'score_others', 'score_alike', 'score_person',
+           'score_people', 'contributions']
 
 # %% ../nbs/15_taste.ipynb #0ee48758
 from dataclasses import dataclass
@@ -56,11 +56,6 @@ class TasteModel:
     def weights_of(self) -> Any:
         "The weights by the film that is scored: csr (predicted, learned) float32."
         return self.weights.T.tocsr()
-
-    @cached_property
-    def largest_effects(self) -> np.ndarray:
-        "The most that a signal of each film adds to a part of content; (learned,)."
-        return np.abs(self.effects).max(1, initial=0).astype(np.float64)
 
     @cached_property
     def known(self) -> "Side":
@@ -249,6 +244,22 @@ def score_others(
 ) -> np.ndarray:
     "The scores of the films without weights; (others,)."
     return add_common(model.others.content @ effects, profile, model.others)
+
+
+def score_alike(
+    model: TasteModel,
+    profile: Profile,
+    effects: np.ndarray,  # (parts,)
+    least: float,
+) -> tuple[np.ndarray, np.ndarray]:  # (films,) each: rows, and scores
+    "Those films without weights to which likeness adds at least so much."
+    others, number = model.others, model.others.number[profile.alike]
+    enough = (number >= 0) & (profile.likeness >= least)
+    number = number[enough]
+    film, part, value = entries_of(others.content, number)
+    by_content = np.bincount(film, value * effects[part], len(number))
+    scores = by_content + profile.place @ others.vectors[:, number]
+    return others.rows[number], scores + profile.likeness[enough]
 
 # %% ../nbs/15_taste.ipynb #a1876f28
 def score_person(model: TasteModel, rows: np.ndarray, stars: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ from movierec.taste import (
     contributions,
     fit_taste,
     make_profile,
+    score_alike,
     score_others,
     score_people,
 )
@@ -479,9 +480,25 @@ def test_oracle_no_score_of_a_film_without_weights_is_above_the_reach():
         profile = make_profile(model, *rated)
         effects = add_signals(profile.numbers, profile.signals, model.effects)
         found.append(score_others(model, profile, effects).max())
-        reach = reach_of_others(model, profile, effects)
-        assert found[-1] <= reach <= reach_of_others(model, profile) + 1e-6
+        assert found[-1] <= reach_of_others(model, profile, effects)
     assert max(found) > 0
+
+
+def test_oracle_what_is_scored_alone_is_what_likeness_brings_above_a_score(partial):
+    model, rng, several = partial[0], np.random.default_rng(1), 0
+    for _ in range(20):
+        rows = rng.choice(len(model.popularity), 4, replace=False)
+        profile = make_profile(model, rows, np.full(4, 5.0))
+        effects = add_signals(profile.numbers, profile.signals, model.effects)
+        of_all = score_others(model, profile, effects)
+        least = np.median(profile.likeness)
+        chosen, scores = score_alike(model, profile, effects, least)
+        assert np.allclose(scores, of_all[model.others.number[chosen]], 0, 1e-12)
+        rest = np.setdiff1d(model.others.rows, chosen)
+        above = of_all[model.others.number[rest]]
+        assert (above < reach_of_others(model, profile, effects) + least).all()
+        several += len(chosen) > 1
+    assert several
 
 
 def test_contributions_are_additive_for_any_film(recommender):
