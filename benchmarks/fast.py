@@ -3,9 +3,10 @@ into benchmarks/results.json.
 
     python benchmarks/fast.py FOLDER [PART ...]
 
-The parts are growth, lists, memory and http; growth N is that of N films alone. The
-peers of `lists` need their own environment (.venv-peers), `http` needs wrk. Times are
-medians in CPU, on one thread; what is compared follows each other in one run.
+The parts are growth, lists, memory, 25m and http; growth N is that of N films alone,
+25m training, answers and memory with as many ratings as MovieLens 25M has. The peers of
+`lists` need their own environment (.venv-peers), `http` needs wrk. Times are medians in
+CPU, on one thread; what is compared follows each other in one run.
 """
 
 import json
@@ -48,6 +49,7 @@ from movierec.titles import first_of_each
 HERE = Path(__file__).resolve().parent
 SIZES = (1_682, 10_000, 62_423, 250_000)
 N_PEOPLE, ML_25M, K = 10_000, 62_423, 10
+PEOPLE_25M, MEDIAN_25M = 162_541, 113  # of MovieLens 25M, and ratings of each here
 
 
 def made_up_films(n):
@@ -71,9 +73,9 @@ def made_up_films(n):
     )
 
 
-def made_up(n_films, n_people=N_PEOPLE):
+def made_up(n_films, n_people=N_PEOPLE, median=20):
     "A recommender that has learned from made-up ratings, and these."
-    ratings = draw_ratings(n_people, n_films)
+    ratings = draw_ratings(n_people, n_films, median=median)
     rec = Recommender.from_tables(made_up_films(n_films), ratings, methods=["cosine"])
     make_ready(rec)
     return rec, ratings
@@ -180,11 +182,11 @@ def growth(n):
     return {"ratings": len(ratings), "weights": rec.taste.weights.nnz, **found}
 
 
-def saved(folder, n, n_people=N_PEOPLE):
+def saved(folder, n, *people):
     "A made-up version under a folder, made once."
-    root = folder / f"films-{n}-{n_people}"
+    root = folder / f"films-{n}-{people[0] if people else N_PEOPLE}"
     if not (root / "latest").exists():
-        rec, _ = made_up(n, n_people)
+        rec, _ = made_up(n, *people)
         about = {"recommender": describe_recommender(rec)}
         save(root, "v1.0.0", partial(write_recommender, rec), about)
         set_latest(root, "v1.0.0")
@@ -221,9 +223,8 @@ def lists(folder):
     return {"films": ML_25M, "users_per_second": ours | json.loads(done.stdout)}
 
 
-def memory(folder, n_people=N_PEOPLE):
-    "Mebibytes of two workers of `movierec serve`, all of them and what each adds."
-    root = saved(folder, ML_25M, n_people)
+def memory(root):
+    "Mebibytes of two workers of `movierec serve`, what they share counted half."
     from fast_http import free_port, when_ready
 
     port = free_port()
@@ -234,7 +235,7 @@ def memory(folder, n_people=N_PEOPLE):
     )
     try:
         when_ready(f"http://127.0.0.1:{port}/readyz")
-        time.sleep(5)  # the other worker loads, too
+        time.sleep(30)  # the other worker loads, too
         children = Path(
             f"/proc/{process_.pid}/task/{process_.pid}/children"
         ).read_text()
@@ -248,7 +249,33 @@ def memory(folder, n_people=N_PEOPLE):
         process_.terminate()
         process_.wait(30)
     of_files = sum(f.stat().st_size for f in (root / "v1.0.0").iterdir()) / 2**20
-    return {"films": ML_25M, "people": n_people, "version_mib": of_files} | found
+    return {"version_mib": of_files} | found
+
+
+def of_two(folder):
+    "The memory of two workers with films as in MovieLens 25M and fewer people."
+    return {"films": ML_25M, "people": N_PEOPLE} | memory(saved(folder, ML_25M))
+
+
+def largest(folder):
+    "Training with 25 million ratings, what answers cost then, and two workers."
+    people, start = (PEOPLE_25M, MEDIAN_25M), time.process_time()
+    root = saved(folder, ML_25M, *people)
+    seconds = time.process_time() - start
+    peak = re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.M)
+    rec = Recommender.load(root=root)
+    make_ready(rec)
+    users = np.random.default_rng(0).integers(1, PEOPLE_25M, 50).tolist()
+    asked = {
+        "a user's list": lambda user: rec.recommend_for_user(user, K),
+        "a user's ratings": rec.ratings_of,
+    }
+    return {
+        "ratings": int(rec.movies["n_ratings"].sum()),
+        "training_seconds": seconds,
+        "training_mib": int(peak[1]) / 1024,
+        "milliseconds": milliseconds(asked, users),
+    } | memory(root)
 
 
 def main():
@@ -262,6 +289,7 @@ def main():
         "growth",
         "lists",
         "memory",
+        "25m",
         "http",
     ]
     with threadpool_limits(limits=1):
@@ -270,7 +298,7 @@ def main():
                 found = growth(n)
                 print(n, found, flush=True)
                 results["growth"] = results.get("growth", {}) | {str(n): found}
-        for name, part in (("lists", lists), ("memory", memory)):
+        for name, part in (("lists", lists), ("memory", of_two), ("25m", largest)):
             if name in parts:
                 results[name] = part(folder)
                 print(name, results[name], flush=True)

@@ -44,7 +44,7 @@ def free_port():
 
 def when_ready(url):
     "The answer at an address, as soon as there is one."
-    for _ in range(600):
+    for _ in range(3000):
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return answer.read().decode()

@@ -27,10 +27,12 @@ from movierec.recommender import (
 N_FILMS, N_USERS, TIMED = 62_423, 200_000, 20
 
 
-def draw_ratings(n_users, n_films, seed=0):
-    "Made-up ratings: many films rated by few, few by many; about thirty for each user."
+def draw_ratings(n_users, n_films, seed=0, median=20):
+    """Made-up ratings: many films rated by few, few by many; each user's number about
+    the median, with a long tail."""
     rng = np.random.default_rng(seed)
-    counts = np.clip(rng.lognormal(np.log(20), 0.9, n_users), 5, 1000).astype(np.int64)
+    counts = rng.lognormal(np.log(median), 0.9, n_users)
+    counts = np.clip(counts, 5, 50 * median).astype(np.int64)
     users = np.repeat(np.arange(1, n_users + 1), counts)
     popularity = np.cumsum(1 / np.arange(1, n_films + 1) ** 0.8)
     films = np.searchsorted(popularity, rng.random(len(users)) * popularity[-1]) + 1
