@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAID', 'LEAST_RELEASED', 'LAGS', 'Build', 'BLOCKS', 'encode_genres', 'fill_years', 'fit_scaler', 'Block',
-           'genre_block', 'year_block', 'year_steps_block', 'flag_names', 'rarity', 'names_block', 'rebuild_names',
-           'release_block', 'Features', 'dense', 'build_features', 'feature_table', 'feature_settings']
+           'genre_block', 'year_block', 'year_steps_block', 'flag_names', 'rarity', 'names_block', 'Features', 'dense',
+           'release_block', 'build_features', 'feature_table', 'rebuild_names', 'feature_settings']
 
 # %% ../nbs/07_features.ipynb #50a1c47b
 from collections.abc import Callable, Mapping, Sequence
@@ -141,52 +141,6 @@ def names_block(
     values, weight = (flags * rarity(flags)).tocsr(), getattr(settings, setting)
     return Block(column, columns, values, False, weight, ("content", "smoother"))
 
-# %% ../nbs/07_features.ipynb #f7a1000b
-def rebuild_names(
-    movies: pl.DataFrame,
-    weights: Mapping[str, float],  # of blocks of names, by column
-) -> list[Block]:
-    "Blocks of names with these weights."
-    given = {SAID[column][1]: weight for column, weight in weights.items()}
-    settings = FeaturesConfig(**{name: w for name, w in given.items() if name})
-    built = [names_block(movies, (), settings, column) for column in weights]
-    return [block for block in built if block is not None]
-
-# %% ../nbs/07_features.ipynb #f7a10008
-LEAST_RELEASED = 10  # films that make a quarter count
-LAGS = (1, 2, 5)  # years
-
-
-def release_block(
-    movies: pl.DataFrame, genres: Sequence[str], settings: FeaturesConfig
-) -> Block | None:
-    "Flags for when films were released, and how late; None if that is not known."
-    if "released" not in movies.columns:
-        return None
-    date = pl.col("released").dt
-    quarter = (date.year() * 4 + date.quarter() - 1).cast(pl.Int64)
-    known = movies.select("year", quarter=quarter, released=date.year())
-    quarters, counts = np.unique(known["quarter"].drop_nulls(), return_counts=True)
-    steps = quarters[counts >= LEAST_RELEASED][1:]
-    late = known.select(pl.col("released") - pl.col("year")).to_series().fill_null(0)
-    from_then = fill_years(known["quarter"])[:, None] >= steps
-    flags = np.hstack([from_then, late.to_numpy()[:, None] >= np.array(LAGS)])
-    names = [f"released from {q // 4}, quarter {q % 4 + 1}" for q in steps.tolist()]
-    names += [f"released {lag} years late or more" for lag in LAGS]
-    return Block(
-        "release", tuple(names), flags.astype(np.uint8), True, uses=("smoother",)
-    )
-
-# %% ../nbs/07_features.ipynb #c9f3deb5
-Build = Callable[[pl.DataFrame, Sequence[str], FeaturesConfig], Block | None]
-BLOCKS: dict[str, Build] = {
-    "genres": genre_block,
-    "year": year_block,
-    "year_steps": year_steps_block,
-    "release": release_block,
-    **{column: partial(names_block, column=column) for column in NAMES},
-}
-
 # %% ../nbs/07_features.ipynb #7aedbdf6
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -225,6 +179,41 @@ def dense(values: Any) -> np.ndarray:
     "The values of a block as a numpy array, also of a sparse one."
     return values.toarray() if hasattr(values, "toarray") else values
 
+# %% ../nbs/07_features.ipynb #f7a10008
+LEAST_RELEASED = 10  # films that make a quarter count
+LAGS = (1, 2, 5)  # years
+
+
+def release_block(
+    movies: pl.DataFrame, genres: Sequence[str], settings: FeaturesConfig
+) -> Block | None:
+    "Flags for when films were released, and how late; None if that is not known."
+    if "released" not in movies.columns:
+        return None
+    date = pl.col("released").dt
+    quarter = (date.year() * 4 + date.quarter() - 1).cast(pl.Int64)
+    known = movies.select("year", quarter=quarter, released=date.year())
+    quarters, counts = np.unique(known["quarter"].drop_nulls(), return_counts=True)
+    steps = quarters[counts >= LEAST_RELEASED][1:]
+    late = known.select(pl.col("released") - pl.col("year")).to_series().fill_null(0)
+    from_then = fill_years(known["quarter"])[:, None] >= steps
+    flags = np.hstack([from_then, late.to_numpy()[:, None] >= np.array(LAGS)])
+    names = [f"released from {q // 4}, quarter {q % 4 + 1}" for q in steps.tolist()]
+    names += [f"released {lag} years late or more" for lag in LAGS]
+    return Block(
+        "release", tuple(names), flags.astype(np.uint8), True, uses=("smoother",)
+    )
+
+# %% ../nbs/07_features.ipynb #c9f3deb5
+Build = Callable[[pl.DataFrame, Sequence[str], FeaturesConfig], Block | None]
+BLOCKS: dict[str, Build] = {
+    "genres": genre_block,
+    "year": year_block,
+    "year_steps": year_steps_block,
+    "release": release_block,
+    **{column: partial(names_block, column=column) for column in NAMES},
+}
+
 # %% ../nbs/07_features.ipynb #67b5a2a4
 def build_features(
     movies: pl.DataFrame,  # movie_id, year (may be null), genres (lists of names)
@@ -246,6 +235,17 @@ def feature_table(
         for block in features.used_in("similarity")
     ]
     return pl.concat([movies.select("movie_id", "title"), *blocks], how="horizontal")
+
+# %% ../nbs/07_features.ipynb #f7a1000b
+def rebuild_names(
+    movies: pl.DataFrame,
+    weights: Mapping[str, float],  # of blocks of names, by column
+) -> list[Block]:
+    "Blocks of names with these weights."
+    given = {SAID[column][1]: weight for column, weight in weights.items()}
+    settings = FeaturesConfig(**{name: w for name, w in given.items() if name})
+    built = [names_block(movies, (), settings, column) for column in weights]
+    return [block for block in built if block is not None]
 
 # %% ../nbs/07_features.ipynb #98ec3ce1
 def feature_settings(year_weight: Any) -> FeaturesConfig:

@@ -267,8 +267,10 @@ class SimilarityIndex:
 
     @cached_property
     def repeats(self) -> int:
-        "How many entries stand there beside another one of the same film."
-        return len(self.film_of) - len(np.unique(self.film_of))
+        "The most entries of a vector that stand beside another one of the same film."
+        n, both = len(self.set_of), np.stack([self.vector_of, self.film_of])
+        films = np.bincount(np.unique(both, axis=1)[0], minlength=n)  # of each vector
+        return int((np.diff(self.start) - films).max(initial=0))
 
     def flags_of(self, v: Any) -> Any:
         "The flags of a vector, or of several; (len(v), flags), sparse if `sets` is."
@@ -327,23 +329,27 @@ def best_films(
     allowed: np.ndarray | None = None,  # (movies,) bool; None allows all
 ) -> tuple[np.ndarray, np.ndarray]:  # rows and scores, (at most k,) each, best first
     "The k films with the best scores above 0, each film once."
-    enough = min(k, len(index.vector_of)) + index.repeats
     if allowed is not None:
         some = np.zeros(len(scores), bool)
         some[index.vector_of[allowed]] = True
         scores = scores * some
-    cut = np.partition(scores, -enough)[-enough] if enough < len(scores) else 0
-    near = np.flatnonzero((scores >= cut) & (scores > 0))  # vectors
-    lengths = index.start[near + 1] - index.start[near]
-    if allowed is None:
-        lengths = np.minimum(lengths, enough)
-    nth = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    rows = index.members[np.repeat(index.start[near], lengths) + nth]
-    if allowed is not None:
-        rows = rows[allowed[rows]]
-    rows = rows[np.lexsort((index.tie_place[rows], -scores[index.vector_of[rows]]))]
-    rows = first_of_each(rows, index.film_of)[:k]
-    return rows, scores[index.vector_of[rows]]
+    enough = k
+    while True:
+        enough = 2 * enough + 8
+        cut = np.partition(scores, -enough)[-enough] if enough < len(scores) else 0
+        near = np.flatnonzero((scores >= cut) & (scores > 0))  # vectors
+        lengths = index.start[near + 1] - index.start[near]
+        if allowed is None:
+            lengths = np.minimum(lengths, k + index.repeats)  # k films at least
+        ends = lengths.cumsum()
+        nth = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+        rows = index.members[np.repeat(index.start[near], lengths) + nth]
+        if allowed is not None:
+            rows = rows[allowed[rows]]
+        best = np.lexsort((index.tie_place[rows], -scores[index.vector_of[rows]]))
+        rows = first_of_each(rows[best], index.film_of)[:k]
+        if len(rows) == k or cut <= 0:
+            return rows, scores[index.vector_of[rows]]
 
 # %% ../nbs/08_similarity.ipynb #9bc2d697
 def nearest_films(

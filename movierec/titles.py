@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['PLAINLY', 'ARTICLES', 'ARTICLE_BEHIND', 'FORMATS', 'BEHIND', 'ONES', 'TENS', 'NUMBERS', 'LARGE', 'NUMERALS', 'ROMAN',
-           'PART', 'SHORT', 'ORDINALS', 'ENDINGS', 'LETTERS', 'SIGNS', 'ARTICLE_WORDS', 'PART_WEIGHT', 'NEAR', 'BITS',
-           'BEGINS', 'FOUND', 'LEAST_TYPED', 'NEAR_WEIGHT', 'LEAST_OF_WORD', 'MOST_WORDS', 'YEAR_PENALTY',
-           'MAX_NAME_LENGTH', 'SEARCH_CUTOFF', 'WHOLE_NUMBER', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain',
+           'PART', 'SHORT', 'ORDINALS', 'ENDINGS', 'LETTERS', 'SIGNS', 'ARTICLE_WORDS', 'PART_WEIGHT', 'SEARCH_CUTOFF',
+           'NEAR', 'BITS', 'BEGINS', 'FOUND', 'LEAST_TYPED', 'NEAR_WEIGHT', 'LEAST_OF_WORD', 'MOST_WORDS',
+           'YEAR_PENALTY', 'MAX_NAME_LENGTH', 'WHOLE_NUMBER', 'NEAREST', 'NAMED', 'CALLED', 'EXACT_WAYS', 'plain',
            'article_first', 'split_title', 'title_names', 'name_parts', 'number_in_words', 'write_numbers',
            'join_initials', 'search_key', 'name_forms', 'without_article', 'Reading', 'readings', 'group_rows',
-           'squeeze', 'Beginnings', 'list_beginnings', 'Words', 'list_words', 'names_by_rarest_word', 'Spellings',
-           'count_missing', 'set_bits', 'spell_out', 'may_be_near', 'find_near', 'NameTable', 'list_names',
-           'number_films', 'first_of_each', 'join_words', 'note_on_doubles', 'having_prefix', 'score_called',
-           'score_beginnings', 'names_that_end', 'names_with_run', 'score_words', 'near_words', 'names_with_near_words',
-           'score_near_words', 'score_near', 'count_letters', 'cut_text', 'list_forms', 'score_names', 'rank_names',
-           'check_text', 'whole_number', 'id_and_title', 'name_from_url', 'MovieNotFound', 'AmbiguousTitle',
-           'list_films', 'not_found', 'no_such_id', 'check_k', 'TitleIndex']
+           'squeeze', 'rank_names', 'number_films', 'first_of_each', 'Beginnings', 'list_beginnings', 'Words',
+           'list_words', 'names_by_rarest_word', 'Spellings', 'count_missing', 'set_bits', 'spell_out', 'may_be_near',
+           'find_near', 'NameTable', 'list_names', 'having_prefix', 'score_called', 'score_beginnings',
+           'names_that_end', 'names_with_run', 'score_words', 'near_words', 'names_with_near_words', 'score_near_words',
+           'score_near', 'count_letters', 'cut_text', 'list_forms', 'score_names', 'check_text', 'whole_number',
+           'id_and_title', 'name_from_url', 'MovieNotFound', 'AmbiguousTitle', 'list_films', 'not_found', 'no_such_id',
+           'join_words', 'note_on_doubles', 'check_k', 'TitleIndex']
 
 # %% ../nbs/04_titles.ipynb #19945b13
 import operator
@@ -243,6 +243,37 @@ def squeeze(form: str) -> str:
     joined = form.replace(" ", "")
     return form if joined.isdigit() else joined
 
+# %% ../nbs/04_titles.ipynb #01432300
+SEARCH_CUTOFF = 0.64  # names with a lower score are no answer
+
+
+def rank_names(
+    scores: np.ndarray, rows: np.ndarray, tie_place: np.ndarray
+) -> np.ndarray:
+    "The names (of films in `rows`) that are near enough, best first: (near,)."
+    near = np.flatnonzero(scores >= SEARCH_CUTOFF)
+    less = np.rint(100 * (2 - scores[near])).astype(np.int64)
+    # one number for score, place and name: sorting one is quicker than by three
+    number = (less * len(tie_place) + tie_place[rows[near]]) * len(rows) + near
+    return np.sort(number) % len(rows)
+
+# %% ../nbs/04_titles.ipynb #9cd1692a
+def number_films(movies: pl.DataFrame) -> np.ndarray:
+    "(movies,) a number each, the same for entries with the same title and year."
+    number: dict[tuple[str, int | None], int] = {}
+    films = movies.select("title", "year").iter_rows()
+    return np.array(
+        [number.setdefault(film, len(number)) for film in films], dtype=np.int64
+    )
+
+
+def first_of_each(rows: np.ndarray, film_of: np.ndarray) -> np.ndarray:
+    "The rows in their order, without those whose film, `film_of[row]`, came before."
+    films, places = film_of[rows], np.arange(len(rows))
+    first = np.empty(films.max(initial=-1) + 1, np.int64)
+    first[films[::-1]] = places[::-1]  # what is written last stays
+    return rows[first[films] == places]
+
 # %% ../nbs/04_titles.ipynb #04a00020
 class Beginnings(NamedTuple):
     "The forms of names, with and without an article, in the order of the alphabet."
@@ -455,41 +486,6 @@ def list_names(titles: Sequence[str]) -> NameTable:
     forms, rows = [f for f, _ in weights], [r for _, r in weights]
     return NameTable(forms, np.array(rows, np.int64), np.array(list(weights.values())))
 
-# %% ../nbs/04_titles.ipynb #9cd1692a
-def number_films(movies: pl.DataFrame) -> np.ndarray:
-    "(movies,) a number each, the same for entries with the same title and year."
-    number: dict[tuple[str, int | None], int] = {}
-    films = movies.select("title", "year").iter_rows()
-    return np.array(
-        [number.setdefault(film, len(number)) for film in films], dtype=np.int64
-    )
-
-
-def first_of_each(rows: np.ndarray, film_of: np.ndarray) -> np.ndarray:
-    "The rows in their order, without those whose film, `film_of[row]`, came before."
-    films, places = film_of[rows], np.arange(len(rows))
-    first = np.empty(films.max(initial=-1) + 1, np.int64)
-    first[films[::-1]] = places[::-1]  # what is written last stays
-    return rows[first[films] == places]
-
-# %% ../nbs/04_titles.ipynb #208b231f
-def join_words(words: Sequence[str]) -> str:
-    "'Drama', 'Drama and War', 'Crime, Drama and War'."
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def note_on_doubles(entries: pl.DataFrame) -> str | None:
-    "Which entry of a film was taken, the first; None if there is one. (entries, ...)"
-    if len(entries) == 1:
-        return None
-    ids = [
-        f"{i} ({n} ratings)" for i, n in entries.select("movie_id", "n_ratings").rows()
-    ]
-    title = entries["title"][0]
-    return (
-        f"{title} stands {len(ids)} times: {join_words(ids)}. The most rated is used."
-    )
-
 # %% ../nbs/04_titles.ipynb #04b00001
 BEGINS = 0.95  # a name that begins with the text
 FOUND = 0.9  # the least score of a name that has the text's words
@@ -687,20 +683,6 @@ def score_names(
             np.maximum(best, score, out=best)
     return best.round(2)
 
-# %% ../nbs/04_titles.ipynb #01432300
-SEARCH_CUTOFF = 0.64  # names with a lower score are no answer
-
-
-def rank_names(
-    scores: np.ndarray, rows: np.ndarray, tie_place: np.ndarray
-) -> np.ndarray:
-    "The names (of films in `rows`) that are near enough, best first: (near,)."
-    near = np.flatnonzero(scores >= SEARCH_CUTOFF)
-    less = np.rint(100 * (2 - scores[near])).astype(np.int64)
-    # one number for score, place and name: sorting one is quicker than by three
-    number = (less * len(tie_place) + tie_place[rows[near]]) * len(rows) + near
-    return np.sort(number) % len(rows)
-
 # %% ../nbs/04_titles.ipynb #5a1d6601
 def check_text(text: Any) -> str:
     "What somebody typed, without halves of characters. Raises `QueryError`."
@@ -798,6 +780,24 @@ def no_such_id(
     wrong = f"there is no movie with id {show_value(movie_id)}"
     ids = f"ids go from {min(row_of)} to {max(row_of)}"
     return MovieNotFound(f"{wrong}; {ids}", (), parameter)
+
+# %% ../nbs/04_titles.ipynb #208b231f
+def join_words(words: Sequence[str]) -> str:
+    "'Drama', 'Drama and War', 'Crime, Drama and War'."
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def note_on_doubles(entries: pl.DataFrame) -> str | None:
+    "Which entry of a film was taken, the first; None if there is one. (entries, ...)"
+    if len(entries) == 1:
+        return None
+    ids = [
+        f"{i} ({n} ratings)" for i, n in entries.select("movie_id", "n_ratings").rows()
+    ]
+    title = entries["title"][0]
+    return (
+        f"{title} stands {len(ids)} times: {join_words(ids)}. The most rated is used."
+    )
 
 # %% ../nbs/04_titles.ipynb #69d9b423
 def check_k(k: Any) -> int:
