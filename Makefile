@@ -20,26 +20,18 @@ python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' can't make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
-# What pip would say in two hundred lines, in a few: the packages as they come, and errors.
 define pip_install
 	@echo "Installing into $(VENV): a minute or two the first time. The packages, as they come:"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-color --progress-bar off -c constraints.txt -e '$(1)' 2>&1 | \
-	  awk 'function end() { if (n) print ""; n = 0 } \
-	       function say(name) { printf "%s%s", n++ ? ", " : "  ", name; fflush(); if (n == 12) end() } \
-	       /^Collecting / { split($$2, part, /[<>=!~;[]/); say(part[1]) } \
-	       /^Processing .*[.]whl/ { sub(/.*[/]/, "", $$2); sub(/-.*/, "", $$2); say($$2) } \
-	       /^Installing collected/ { end(); print "  All are here; unpacking them ..."; fflush() } \
-	       /^ *(ERROR|error)/ { end(); print; failed = 1 } \
-	       END { end(); exit failed }'
+	@$(BIN)/python tools/install.py $(1)
 endef
 
 $(VENV)/.runtime: settings.ini setup.py pyproject.toml constraints.txt | python
-	$(call pip_install,.[serve])
+	$(call pip_install,serve)
 	@touch $@
 
 $(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt | python
-	$(call pip_install,.[dev])
+	$(call pip_install,dev)
 	@touch $(VENV)/.runtime $@
 
 install: $(VENV)/.dev ## make the virtual environment, with the development tools

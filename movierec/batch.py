@@ -398,6 +398,8 @@ def run_job(
     progress: Progress = no_progress,
 ) -> int:  # how many parts were there already
     "Make what is missing of a job. Raises `BatchError`; parts that are done stay."
+    if scheduler is not None:  # that it is there is known before anything is written
+        list(write_on_cluster(root, folder, job, [], scheduler))
     open_job(folder, job)
     sweep(folder)
     missing = find_missing(folder, job)

@@ -678,7 +678,8 @@ def make_server(host: str, port: int, workers: int) -> Any:
         from granian.constants import HTTPModes, Interfaces
         from granian.http import HTTP1Settings
     except ImportError as error:
-        wrong = "the server is missing. Install it: pip install 'movierec[serve]'"
+        command = "pip install -c constraints.txt -e '.[serve]'"
+        wrong = f"the server is missing. Install it, in the clone: {command}"
         raise click.ClickException(wrong) from error
     return Granian(
         "movierec.web:create_app",

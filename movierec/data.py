@@ -203,8 +203,11 @@ def find_layout(folder: Path) -> Layout:
         )
     what = "holds no MovieLens files" if folder.is_dir() else "is not a folder"
     known = [" and ".join(file.name for file in layout.files) for layout in layouts]
+    get = "Run 'movierec fetch'"
+    if folder.name in RELEASES and folder.name != "ml-100k":  # which alone is fetched
+        get = f"Get {folder.name}.zip from GroupLens and unpack it there"
     raise DataError(
-        f"{folder} {what}. Run 'movierec fetch', or name a folder with "
+        f"{folder} {what}. {get}, or name a folder with "
         f"{', with '.join(known[:-1])}, or with {known[-1]}."
     )
 

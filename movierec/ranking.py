@@ -77,8 +77,8 @@ def rank_films(
         others = model.others.rows, score_others(model, profile, effects)
     if not len(others[0]):
         return known
-    both = (np.concatenate(pair) for pair in zip(known, others, strict=True))
-    return best_of(*both, k, catalogue, left)
+    both, scores = (np.concatenate(pair) for pair in zip(known, others, strict=True))
+    return best_of(both, scores, k, catalogue, left)
 
 # %% ../nbs/16_ranking.ipynb #e0353391
 def diversify(

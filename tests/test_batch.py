@@ -566,6 +566,9 @@ def test_what_can_t_be_done_is_said(trained_root, tmp_path):
             and "Traceback" not in failed.stderr
         ), failed.stderr
     assert contents(out) == before
+    new = tmp_path / "new"
+    assert batch(trained_root, new, "--scheduler", "nowhere").exit_code == 1
+    assert not new.exists()  # nothing that another job would be compared with
     (out / "part-00002.parquet").write_bytes(b"of a job with more parts")
     strange = batch(trained_root, out, "--size", "500")
     assert strange.exit_code == 1

@@ -607,7 +607,7 @@ def test_without_its_extra_the_server_says_what_to_install():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 1 and "pip install 'movierec[serve]'" in done.stderr
+    assert done.returncode == 1 and "constraints.txt -e '.[serve]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

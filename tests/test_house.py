@@ -1,6 +1,7 @@
 "The rules of the house: what imports what, how long things are, one name one thing."
 
 import ast
+import codeop
 import json
 import re
 from collections import Counter, defaultdict
@@ -138,3 +139,48 @@ def test_a_name_means_one_thing():
             if name not in SHARED and not name.startswith("_"):
                 homes[name].add(module)
     assert not {name: where for name, where in homes.items() if len(where) > 1}
+
+
+# Pages that are followed at a prompt
+
+FOLLOWED = sorted(
+    p
+    for part in ("tutorials", "howto")
+    for p in (PROJECT / "nbs" / part).glob("*.ipynb")
+)
+
+
+def at_a_prompt(source):
+    """Compile lines as Python's prompt does, where a block ends with an empty line and
+    with nothing else. Raises `SyntaxError`."""
+    compiler, waiting = codeop.CommandCompiler(), []
+    for line in [*source.splitlines(), ""]:
+        waiting.append(line)
+        if compiler("\n".join(waiting), symbol="single") is not None:
+            waiting = []
+    assert not waiting, "a block has no end"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["if 1:\n    x = 1\ny = 2", "def f():\n    x = 1\n\n    return x"]
+)
+def test_the_prompt_of_this_test_refuses_what_a_prompt_refuses(wrong):
+    ast.parse(wrong)
+    at_a_prompt("if 1:\n    x = 1\n\ny = (\n    2\n)")
+    with pytest.raises(SyntaxError):
+        at_a_prompt(wrong)
+
+
+@pytest.mark.parametrize("path", FOLLOWED, ids=lambda path: path.stem)
+def test_what_a_page_shows_can_be_pasted_into_a_prompt(path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    shown = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    shown = [source for source in shown if not source.startswith("#| hide")]
+    assert shown
+    for source in shown:
+        try:
+            at_a_prompt(source)
+        except SyntaxError as error:
+            pytest.fail(f"{path.name}: {error}\n\n{source}")
+        if path.parent.name == "howto":
+            assert "fastcore" not in source, "it comes with the development tools only"
