@@ -216,7 +216,7 @@ def learned(part: T | None) -> T:
     if part is None:
         raise QueryError(
             "this recommender has learned from no ratings, so it can't recommend. "
-            "Give Recommender.from_tables ratings with user_id, movie_id and rating."
+            "Train with data that has ratings: user_id, movie_id and rating for each."
         )
     return part
 

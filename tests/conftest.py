@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from movierec.artifacts import save, set_latest
 from movierec.config import load_config
@@ -26,6 +27,9 @@ from movierec.recommender import (
     describe_recommender,
     write_recommender,
 )
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 # The folds of MovieLens 100k that models are measured on; with FOLDS=all on all five,
 # as the chapters do.

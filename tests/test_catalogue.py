@@ -172,7 +172,7 @@ def test_unusual_tables_are_fine(changes):
 # Popularity, and films that stand twice
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(counts=st.lists(st.integers(0, 3), min_size=1, max_size=12), seed=st.integers())
 def test_the_order_of_popularity_is_by_ratings_then_by_id(counts, seed):
     ids = random.Random(seed).sample(range(100), len(counts))
@@ -206,7 +206,7 @@ def test_the_same_title_in_another_year_is_another_film():
     assert number_films(movies).tolist() == [0, 1, 0, 1, 2]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(film_of=st.lists(st.integers(0, 4), min_size=1, max_size=10), seed=st.integers())
 def test_of_each_film_the_first_entry_stays(film_of, seed):
     rows = random.Random(seed).sample(range(len(film_of)), len(film_of))
@@ -229,7 +229,7 @@ def test_a_record_is_nobody_elses(catalogue):
 # Filters
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_filter_lets_pass_what_polars_does(data, catalogue):
     genres = data.draw(

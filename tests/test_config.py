@@ -608,7 +608,6 @@ SENSIBLE = st.sampled_from(list(OTHER)).flatmap(
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(content=st.dictionaries(KEYS, TREES, max_size=4) | SENSIBLE | TREES)
@@ -626,7 +625,6 @@ def test_any_yaml_gives_settings_or_a_config_error(content, home):
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -119,7 +119,7 @@ def is_utf8_letter(content):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     content=st.binary(max_size=200)
     | st.text("0123456789-+. |\t\r\n\0a\ufeffé", max_size=60).map(str.encode)
@@ -163,7 +163,7 @@ def test_any_bytes_give_rows_that_meet_the_columns_or_a_data_error(content, scra
         assert len(table) == content.decode(encoding).removesuffix("\n").count("\n") + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(
         st.tuples(
@@ -209,7 +209,7 @@ def test_numbers_at_and_beyond_the_limits(text, number, scratch):
     assert (read if read is None else read[0]["number"][0]) == number
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("()0129 -,\u2013\u2014x", max_size=40))
 def test_a_year_is_one_of_films_whatever_stands_in_the_title(title):
     assert title_year(title) is None or 1870 <= title_year(title) <= 2100
@@ -235,7 +235,7 @@ READERS = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.sampled_from(sorted(READERS)),
     at=st.floats(0, 1, exclude_max=True),
@@ -1030,7 +1030,7 @@ def test_a_half_written_file_that_its_program_finishes_meanwhile_is_no_fault(
 # Folds
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 40), st.integers(1, 12), st.randoms(use_true_random=False))
 def test_each_rating_is_in_exactly_one_test_fold_and_in_all_other_bases(
     n, n_folds, chance

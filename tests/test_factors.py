@@ -90,7 +90,7 @@ cells = st.dictionaries(st.integers(0, 8), st.floats(0.5, 5), min_size=0, max_si
 
 
 @given(cells)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_contributions_are_additive_whatever_was_rated(mine):
     table = ratings(5)
     users, rows = np.nonzero(table)

@@ -233,7 +233,7 @@ some_ratings = st.dictionaries(
 
 
 @given(some_ratings, st.floats(0, 50), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_ratings_and_settings_give_finite_symmetric_scores(
     known, shrinkage, damping
 ):

@@ -54,7 +54,7 @@ SOME_YEARS = st.none() | st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_filtered_answer_is_the_whole_answer_filtered_then_cut(data, recommender):
     movie_id = data.draw(st.integers(1, 1682))

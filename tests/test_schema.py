@@ -67,7 +67,6 @@ def ask(operation, wrong, answers):
     @seed(SEED)
     @settings(
         max_examples=EACH if many else 3,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -275,7 +275,7 @@ def agrees(found, matrix, catalogue, row, allowed=None):
     return np.allclose([s for _, s in found], scores, rtol=0, atol=2e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(catalogues(), st.data())
 def test_on_random_catalogues_the_index_is_the_oracle(drawn, data):
     catalogue, features = built(*drawn)
@@ -296,7 +296,7 @@ def test_on_random_catalogues_the_index_is_the_oracle(drawn, data):
         assert pairs(build_neighbours(index).nearest(row, k, allowed)) == filtered
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(catalogues(), st.integers(1, 6))
 def test_on_random_catalogues_the_pruned_lists_are_the_index(drawn, length):
     catalogue, features = built(*drawn)
@@ -312,7 +312,7 @@ def test_on_random_catalogues_the_pruned_lists_are_the_index(drawn, length):
                 assert rows == best_films(index, scores, length)[0].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(catalogues(), st.data())
 def test_the_order_of_the_catalogue_does_not_matter(drawn, data):
     movies, rated, genres, weight = drawn

@@ -309,7 +309,7 @@ some_ratings = st.dictionaries(
 @given(
     some_ratings, st.dictionaries(st.integers(1, 8), st.floats(1, 5)), st.integers(1, 9)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_contributions_are_additive_whatever_was_rated_and_learned(
     known, mine, learned
 ):

@@ -72,7 +72,7 @@ def lost_films(index, films, spell):
 # Titles
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(text=ANY_TEXT | PIECES.map("".join) | PIECES.map(" ".join))
 @example(text="\udcff")  # what Python makes of a byte in an argument that is not UTF-8
 @example(text="(" * 5000)
