@@ -318,6 +318,11 @@ def check() -> tuple[list[str], str]:
         found = [scan(text) for text in texts(page)]
         ids[name] = {i for ids_here, _, _ in found for i in ids_here}
         links[name] = Counter(link for _, links_here, _ in found for link in links_here)
+        if any("[[`" in text for text in texts(page)):
+            wrong.append(
+                f"{name}: a link has a name in backticks for its text, which nbdev "
+                "makes a link itself: leave the brackets off"
+            )
         if any(linked_code for _, _, linked_code in found):
             wrong.append(
                 f"{name}: a name in backticks in a comment on a parameter becomes "
