@@ -143,7 +143,7 @@ def main(other_kernel: bool) -> int:
         print(
             f"Not as stored: {', '.join(stale)}\n"
             "To store what one shows now: .venv/bin/jupyter nbconvert --execute "
-            "--inplace nbs/NAME.ipynb, then make fix"
+            "--coalesce-streams --inplace nbs/NAME.ipynb, then make fix"
         )
         return 1
     print(f"{len(paths)} notebooks passed, and show what is stored")
