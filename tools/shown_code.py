@@ -18,7 +18,7 @@ from nbdev.process import Processor
 EXPORTS = {"export", "exporti", "exports"}
 HIDDEN = {"export", "exporti", "default_exp"}
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-SET_UP = (ast.Assign, ast.AugAssign, ast.FunctionDef)  # beside tests
+SET_UP = (ast.Assign, ast.AugAssign)  # beside tests
 
 
 def defined_names(body: list[ast.stmt]) -> list[str]:
