@@ -29,9 +29,8 @@ def reach_of_others(model: TasteModel, profile: Profile, effects: np.ndarray) ->
     "What no score of a film without weights is above, but for likeness."
     parts, popularity, length = model.others.limits
     reach = parts * np.abs(effects).max(initial=0) + popularity * profile.place[0]
-    return (
-        float(reach + length * np.linalg.norm(profile.place[1:])) + 1e-9
-    )  # of rounding
+    reach += length * np.linalg.norm(profile.place[1:])
+    return float(reach) + 1e-9  # for what is lost by rounding
 
 # %% ../nbs/16_ranking.ipynb #619e32fb
 Ranked = tuple[np.ndarray, np.ndarray]  # rows and scores, the best first

@@ -268,8 +268,9 @@ class SimilarityIndex:
     @cached_property
     def repeats(self) -> int:
         "The most entries of a vector that stand beside another one of the same film."
-        n, both = len(self.set_of), np.stack([self.vector_of, self.film_of])
-        films = np.bincount(np.unique(both, axis=1)[0], minlength=n)  # of each vector
+        n_films = int(self.film_of.max(initial=0)) + 1
+        pairs = np.unique(self.vector_of.astype(np.int64) * n_films + self.film_of)
+        films = np.bincount(pairs // n_films, minlength=len(self.set_of))
         return int((np.diff(self.start) - films).max(initial=0))
 
     def flags_of(self, v: Any) -> Any:

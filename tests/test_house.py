@@ -182,5 +182,4 @@ def test_what_a_page_shows_can_be_pasted_into_a_prompt(path):
             at_a_prompt(source)
         except SyntaxError as error:
             pytest.fail(f"{path.name}: {error}\n\n{source}")
-        if path.parent.name == "howto":
-            assert "fastcore" not in source, "it comes with the development tools only"
+        assert not re.search("fastcore|IPython", source), "a development tool"

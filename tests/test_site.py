@@ -34,7 +34,6 @@ FOLDED = {
     "if True:\n    from math import pi": "Imports",
     "z = 3\ntest_eq(double(3), 2 * z)": "Tests",
     "for i in range(3):\n    w = 2 * i\n    assert double(i) == w": "Tests",
-    "for i in 1, 2:\n    s = 0\n    for j in b:\n        s += j\n    assert s": "Tests",
     "double(3)  # plots": "Code of the figure",
     "def draw(ax):\n    plt.show()": "Code of the figure",
 }

@@ -18,7 +18,6 @@ from nbdev.process import Processor
 EXPORTS = {"export", "exporti", "exports"}
 HIDDEN = {"export", "exporti", "default_exp"}
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-SET_UP = (ast.Assign, ast.AugAssign)  # beside tests
 
 
 def defined_names(body: list[ast.stmt]) -> list[str]:
@@ -47,24 +46,17 @@ def is_import(node: ast.stmt) -> bool:
 
 def is_tests(body: list[ast.stmt]) -> bool:
     "Whether statements are asserts and calls of `test_...`, and what sets them up."
-    tests = [node for node in body if not isinstance(node, SET_UP)]
-    return all(map(is_test, tests)) and any(map(has_test, body))
+    tests = [node for node in body if not isinstance(node, ast.Assign)]
+    return bool(tests) and all(map(is_test, tests))
 
 
 def is_test(node: ast.stmt) -> bool:
-    "Whether a statement is a test, or a loop or block of tests and what sets them up."
+    "Whether a statement is a test, or a loop or block of tests."
     if isinstance(node, ast.For | ast.With):
-        return all(isinstance(n, SET_UP) or is_test(n) for n in node.body)
+        return is_tests(node.body)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return ast.unparse(node.value.func).split(".")[-1].startswith("test_")
     return isinstance(node, ast.Assert)
-
-
-def has_test(node: ast.stmt) -> bool:
-    "Whether a test stands in a statement, outside of functions."
-    if isinstance(node, ast.For | ast.With):
-        return any(map(has_test, node.body))
-    return not isinstance(node, SET_UP) and is_test(node)
 
 
 def is_figure(cell: NbCell) -> bool:
