@@ -88,13 +88,15 @@ class LikenessIndex:
         "Every film has a list of its own; (movies,)."
         return np.arange(len(self.tie_place))
 
+    def signals(self, stars: Any) -> Any:
+        "What some of the stars are worth, in the same places; csr float64."
+        worth = grade(stars.data, self.grades)
+        return type(stars)((worth, stars.indices, stars.indptr), stars.shape)
+
     @cached_property
-    def signals(self) -> tuple[Any, Any]:
-        "What the ratings are worth: csr (movies, people) and (people, movies)."
-        both = self.by_film.astype(np.float64), self.by_person.astype(np.float64)
-        for table in both:
-            table.data = grade(table.data, self.grades)
-        return both
+    def people(self) -> Any:
+        "What everybody's stars are worth; csr (people, movies) float64."
+        return self.signals(self.by_person)
 
     @cached_property
     def films_of_kinds(self) -> Any:
@@ -104,7 +106,7 @@ class LikenessIndex:
     @cached_property
     def lengths(self) -> np.ndarray:
         "The root of the sum of each film's squared signals; (movies,)."
-        films = self.signals[0]
+        films = self.signals(self.by_film)
         return np.sqrt((films * films).sum(1))
 
     @cached_property
@@ -172,11 +174,12 @@ def liked_scores(
     rows: np.ndarray,  # (films,)
 ) -> np.ndarray:  # (films, movies) float64, to 12 decimals
     "How much those who like each of some films like every film."
-    films, people = index.signals
-    shared = films[rows] @ people
-    of = np.repeat(rows, np.diff(shared.indptr))  # (pairs,) rows
-    shared.data *= pair_factors(index, of, shared.indices)
-    return round_scores((shared + kinship_scores(index, rows)).toarray())
+    shared = index.signals(index.by_film[rows]) @ index.people
+    of = np.repeat(np.arange(len(rows)), np.diff(shared.indptr))  # (pairs,)
+    shared.data *= pair_factors(index, rows[of], shared.indices)
+    scores = kinship_scores(index, rows).toarray()
+    scores[of, shared.indices] += shared.data
+    return round_scores(scores)
 
 
 def liked_pairs(
@@ -185,8 +188,8 @@ def liked_pairs(
     others: np.ndarray,  # (others,) rows
 ) -> np.ndarray:  # (others,) float64, to 12 decimals
     "How much those who like one film like each of some others."
-    films, _ = index.signals
-    shared = films[others] @ films[[row]].toarray()[0]
+    films, film = index.by_film[others], index.by_film[[row]]
+    shared = index.signals(films) @ index.signals(film).toarray()[0]
     shared *= pair_factors(index, row, others)
     return round_scores(shared + kinship_scores(index, others, row)[:, 0])
 

@@ -517,7 +517,8 @@ def read_taste(
         factors = Factors(read_array(artifact, "taste_factors", sizes), config)
     if not np.array_equal(arrays["rows"], rows):
         raise misfit(artifact, "taste_rows.npy", "disagrees with ratings.parquet")
-    worth = likeness.signals[0].sum(1) / max(1, likeness.by_film.shape[1])
+    signals = likeness.signals(likeness.by_film)
+    worth = signals.sum(1) / max(1, signals.shape[1])
     if not np.allclose(arrays["popularity"][rows], worth[rows], 1e-5, 1e-6):
         raise misfit(artifact, "taste_popularity.npy", "disagrees with ratings.parquet")
     alike = likeness if config.newcomer else None
