@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'penalties', 'invert', 'solve_weights', 'weighted_signals', 'gram_matrix', 'content_matrix', 'content_gram',
-           'with_ones', 'solve_content', 'share_steps', 'smoother_flags', 'shrink_columns', 'extend_weights',
-           'choose_films', 'learn_weights', 'content_effects', 'shrink_weights', 'keep_largest']
+           'with_ones', 'solve_content', 'share_steps', 'smoother_flags', 'shrink_columns', 'choose_films',
+           'learn_weights', 'content_effects', 'shrink_weights', 'keep_largest', 'extend_weights']
 
 # %% ../nbs/13_weights.ipynb #13d00004
 from typing import Any
@@ -17,7 +17,7 @@ from .features import Features, dense
 
 # %% ../nbs/13_weights.ipynb #ae5ed9e8
 def penalties(squares: np.ndarray, dropout: float, ridge: float) -> np.ndarray:
-    "The diagonal of L, from that of the Gram matrix; (movies,) each."
+    "The diagonal of Λ, from that of the Gram matrix; (movies,) each."
     return ridge + dropout / (1 - dropout) * squares
 
 
@@ -38,7 +38,7 @@ def solve_weights(
     dropout: float,  # p, at least 0 and below 1
     ridge: float,  # lambda, above 0
 ) -> np.ndarray:  # (movies, movies) float64 B: row, what its signal adds to each score
-    "Weights of a linear denoising autoencoder, (G + L)^-1 G (Steck 2020)."
+    "Weights of a linear denoising autoencoder, (G + Λ)^-1 G (Steck 2020)."
     penalty = penalties(np.diag(gram), dropout, ridge)
     return np.eye(len(gram)) - invert(gram + np.diag(penalty)) * penalty
 
@@ -154,18 +154,6 @@ def shrink_columns(
     trust = n_ratings / np.maximum(n_ratings + strength, 1e-9)  # (movies,)
     return weights * trust + by_content * (1 - trust)
 
-# %% ../nbs/13_weights.ipynb #d78ecf19
-def extend_weights(
-    inverse: np.ndarray,  # (learned, learned) of A = G + L
-    cross: np.ndarray,  # (learned, others) b of each other film
-    squares: np.ndarray,  # (others,) g of each
-    dropout: float,  # p, at least 0 and below 1
-    ridge: float,  # lambda, above 0
-) -> np.ndarray:  # (learned, others) float64
-    "The columns that other films would have, were each learned too, but for itself."
-    solved, penalty = inverse @ cross, penalties(squares, dropout, ridge)
-    return solved * (penalty / (squares + penalty - (cross * solved).sum(0)))
-
 # %% ../nbs/13_weights.ipynb #298b11e8
 def choose_films(
     n_ratings: np.ndarray,  # (movies,)
@@ -189,8 +177,9 @@ def learn_weights(
     config: TasteConfig,
 ) -> np.ndarray:  # (learned, predicted) float32
     "The weights that the ratings and the content give, before they are shrunk."
-    n, a, settings = n_learned, config.content_weight, (config.dropout, config.ridge)
-    gram = gram_matrix(people, n, slice(n)) + a * content_gram(content[:n])
+    n, gamma = n_learned, config.content_weight
+    settings = config.dropout, config.ridge
+    gram = gram_matrix(people, n, slice(n)) + gamma * content_gram(content[:n])
     penalty = penalties(np.diag(gram), *settings)
     inverse = invert(gram + np.diag(penalty))
     weights = np.empty((n, len(content)), np.float32)
@@ -198,9 +187,9 @@ def learn_weights(
     for first in range(n, len(content), BLOCK):
         some = slice(first, first + BLOCK)
         cross = gram_matrix(people, n, some)
-        cross += a * content_gram(content[:n], content[some])
+        cross += gamma * content_gram(content[:n], content[some])
         squares = (people[:, some] ** 2).sum(0)
-        squares = squares + a * content[some].any(1)  # rows of length 1, or 0
+        squares = squares + gamma * content[some].any(1)  # rows of length 1, or 0
         weights[:, some] = extend_weights(inverse, cross, squares, *settings)
     return weights
 
@@ -249,3 +238,15 @@ def keep_largest(
         least = np.partition(size, rank, axis=1)[:, [rank]] if rank > 0 else 0
         kept.append(csr_array(np.where(size >= least, some, 0)))
     return vstack(kept, format="csr")
+
+# %% ../nbs/13_weights.ipynb #d78ecf19
+def extend_weights(
+    inverse: np.ndarray,  # (learned, learned) of A = G + Λ
+    cross: np.ndarray,  # (learned, others) b of each other film
+    squares: np.ndarray,  # (others,) g of each
+    dropout: float,  # p, at least 0 and below 1
+    ridge: float,  # lambda, above 0
+) -> np.ndarray:  # (learned, others) float64
+    "The columns that other films would have, were each learned too, but for itself."
+    solved, penalty = inverse @ cross, penalties(squares, dropout, ridge)
+    return solved * (penalty / (squares + penalty - (cross * solved).sum(0)))
