@@ -30,7 +30,7 @@ COPY --from=build /opt/movierec /opt/movierec
 COPY config.yaml /srv/movierec/config.yaml
 WORKDIR /srv/movierec
 USER 10001
-VOLUME ["/srv/movierec/artifacts", "/srv/movierec/ml-100k"]
+VOLUME ["/srv/movierec/artifacts", "/srv/movierec/ml-100k", "/srv/movierec/wikidata"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]

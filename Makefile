@@ -143,7 +143,7 @@ bench: bench-board .venv-scale/.installed ## the board, what was tried, scale an
 bench-fast: export OMP_NUM_THREADS = 1
 bench-fast: export OPENBLAS_NUM_THREADS = 1
 bench-fast: export MKL_NUM_THREADS = 1
-bench-fast: model .venv-peers/.installed ## lists for people, growth with the catalogue, memory and HTTP, beside others; an hour, needs wrk
+bench-fast: model .venv-peers/.installed ## lists for people, growth with the catalogue, memory and HTTP, beside others; some hours, needs wrk
 	@$(BIN)/python benchmarks/fast.py $(BENCH)/fast
 
 .venv-peers/.installed: benchmarks/peers.txt
