@@ -311,6 +311,12 @@ def distance_moved(control, use, settle):
     return max(abs(after[n] - before[n]) for n in "xy")
 
 
+def follow(control):
+    "Click what leads to another page, and wait until that is there."
+    with control.page.expect_navigation():
+        control.click()
+
+
 def tab_to(page, locator):
     "Press Tab until `locator` has the focus, as somebody without a mouse does."
     for _ in range(60):

@@ -10,6 +10,7 @@ from conftest import (
     WAYS,
     distance_moved,
     find_faults,
+    follow,
     open_quietly,
     tab_to,
 )
@@ -46,26 +47,26 @@ SCREENS = {
 def test_it_works_without_javascript(open_page):
     page = open_page(java_script_enabled=False)
     page.get_by_label("Film, person or genre").fill("sabrina")
-    page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name="Sabrina 1954").click()
+    follow(page.get_by_role("button", name="Search"))
+    follow(page.get_by_role("link", name="Sabrina 1954"))
     assert page.get_by_role("heading", level=1).inner_text() == "Sabrina 1954"
-    page.get_by_role("link", name="movierec").click()
+    follow(page.get_by_role("link", name="movierec"))
     assert not page.locator(".legend").is_visible()
     page.get_by_text("Filter by genre and year").click()
     page.get_by_label("Western", exact=True).check()
-    page.get_by_role("button", name="Show").click()
+    follow(page.get_by_role("button", name="Show"))
     assert page.get_by_text("27 films, the most rated first").is_visible()
-    page.get_by_role("link", name="More films").click()
+    follow(page.get_by_role("link", name="More films"))
     assert page.locator(".shelf li").count() == 3
-    page.get_by_role("link", name="For you").click()
+    follow(page.get_by_role("link", name="For you"))
     assert page.get_by_text("This page needs JavaScript").is_visible()
-    page.get_by_role("link", name="Map", exact=True).click()
+    follow(page.get_by_role("link", name="Map", exact=True))
     assert page.get_by_text("The map is drawn by JavaScript").is_visible()
 
 
 def test_a_typing_error_leads_to_the_film(open_page):
     page = open_page("/?q=terminater")
-    page.locator(".film-link").first.click()
+    follow(page.locator(".film-link").first)
     assert page.get_by_role("heading", level=1).inner_text() == "The Terminator 1984"
 
 

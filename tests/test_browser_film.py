@@ -1,7 +1,7 @@
 "The page of a film, in a real Chromium."
 
 import pytest
-from conftest import find_faults, tab_to
+from conftest import find_faults, follow, tab_to
 
 from movierec.web import said_title
 
@@ -90,12 +90,12 @@ def test_a_films_page_works_without_javascript(open_page, recommender):
     assert shown(page) == expected(recommender, 486)
     page.get_by_text("Filters and variety").click()
     page.get_by_label("War", exact=True).check()
-    page.get_by_role("button", name="Show").click()
+    follow(page.get_by_role("button", name="Show"))
     assert shown(page) == expected(recommender, 486, genres=["War"])
-    page.get_by_role("link", name="No filters").click()
-    page.get_by_role("link", name="Show more films").click()
+    follow(page.get_by_role("link", name="No filters"))
+    follow(page.get_by_role("link", name="Show more films"))
     assert shown(page) == expected(recommender, 486, k=24)
-    page.get_by_role("link", name="More of these, and filters").click()
+    follow(page.get_by_role("link", name="More of these, and filters"))
     liked = expected(recommender, 486, method="liked")
     assert shown(page) == liked and shown(page, "liked") == []
 
